@@ -1,0 +1,1 @@
+"""Clients of the mail providers, as a library: no database, no settings, nothing of ``app``."""

@@ -1,0 +1,145 @@
+"""The protocols a provider package implements."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from connectors.base.types import (
+    AccessCheck,
+    Capabilities,
+    ChangePage,
+    ConsentAnswer,
+    ConsentInstructions,
+    FetchedMessage,
+    Hint,
+    Mailbox,
+    MessageRef,
+    MoveResult,
+    Place,
+    Provider,
+    Recorder,
+    Replacement,
+    ReplaceResult,
+    ReplaceState,
+    SignedIn,
+    Subscription,
+)
+
+
+@runtime_checkable
+class MailboxConnector(Protocol):
+    """All traffic with one tenant of one provider.
+
+    Every method raises :class:`connectors.base.errors.ConnectorError` and nothing of the vendor's.
+    A connector retries nothing that may have taken effect; it says ``Unavailable`` and the caller
+    asks again with the same idempotency key.
+    """
+
+    provider: Provider
+    capabilities: Capabilities
+
+    async def check_access(self) -> list[AccessCheck]:
+        """Probe everything protection needs. Never raises for a missing grant: that is a FAILED check."""
+
+    def mailboxes(self) -> AsyncIterator[Mailbox]:
+        """All mailboxes the grant reaches, paged behind the scenes."""
+
+    async def subscribe(self, mailbox: Mailbox, callback_url: str) -> Subscription:
+        """Ask for notifications of new messages."""
+
+    async def renew(self, subscription: Subscription, callback_url: str) -> Subscription:
+        """Extend in place; makes a new one only where the old is gone."""
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop notifications; a subscription that is gone already is fine."""
+
+    async def changes(self, mailbox: Mailbox, cursor: str | None, since: datetime) -> ChangePage:
+        """Messages that appeared since ``cursor``; with None, since the time ``since`` (bounded resync).
+
+        Raises:
+            CursorExpired: Call again with None.
+        """
+
+    async def fetch(self, ref: MessageRef) -> FetchedMessage:
+        """Read one message with its content.
+
+        Raises:
+            MessageGone: It no longer exists.
+        """
+
+    async def replace(
+        self,
+        change: Replacement,
+        idempotency_key: str,
+        record: Recorder,
+        resume: ReplaceState | None = None,
+    ) -> ReplaceResult:
+        """Write, verify and (where a copy was made) remove the original.
+
+        Args:
+            change: What to write.
+            idempotency_key: Same key, same write: after a crash or a time-out, calling again finds what
+                took effect instead of writing twice.
+            record: Awaited after each step, before the next.
+            resume: The last step that was recorded by an earlier try, if any.
+
+        Raises:
+            VersionConflict: The message is not ``change.original`` any more; nothing was written.
+            WriteNotVerified: What was read back is wrong; the original was kept.
+            PermissionMissing: Writing is not allowed; nothing was written.
+        """
+
+    async def move(self, ref: MessageRef, place: Place) -> MoveResult:
+        """Move to junk, quarantine or inbox; the result knows the way back."""
+
+    async def move_back(self, ref: MessageRef, undo: str) -> MessageRef:
+        """Undo a move: all labels, folder and read state as they were."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+class IdentityProvider(Protocol):
+    """Sign-in and consent with one provider (OpenID Connect Core 1.0; PKCE, RFC 7636)."""
+
+    provider: Provider
+
+    async def sign_in_url(self, redirect_uri: str, state: str, nonce: str, code_challenge: str) -> str:
+        """Address of the provider's sign-in page (S256 challenge)."""
+
+    async def finish_sign_in(
+        self, code: str, redirect_uri: str, code_verifier: str, nonce: str
+    ) -> SignedIn:
+        """Exchange the code, validate the id_token (signature, issuer, audience, nonce, times).
+
+        Raises:
+            ConnectorError: The token is not valid, or the provider did not answer.
+        """
+
+    def consent(self, external_tenant: str, redirect_uri: str, state: str) -> ConsentInstructions:
+        """How this tenant grants access to its mailboxes."""
+
+    def read_consent(self, query: Mapping[str, str]) -> ConsentAnswer:
+        """Read the consent page's answer. ``error`` is looked at before anything else."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+class NotificationReader(Protocol):
+    """Authenticates and reads provider notifications without any provider SDK and without fetching mail."""
+
+    provider: Provider
+
+    def handshake(self, query: Mapping[str, str]) -> str | None:
+        """The text to answer where this request only validates the address, else None."""
+
+    async def read(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
+        """Hints in a request.
+
+        Raises:
+            PermissionError: The request is not from the provider (bad or missing signature).
+            ValueError: The body is not a notification; says why.
+        """

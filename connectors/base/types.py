@@ -1,0 +1,377 @@
+"""Plain, frozen values that connectors and the application exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Provider(StrEnum):
+    """A mail provider, as stored in the database and used in addresses."""
+
+    MICROSOFT = "microsoft"
+    GOOGLE = "google"
+
+
+class ReplaceMode(StrEnum):
+    """How a provider lets a delivered message be changed."""
+
+    EDIT_IN_PLACE = "edit_in_place"
+    INSERT_VERIFY_REMOVE = "insert_verify_remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a connector can do, fixed per provider.
+
+    Attributes:
+        replace_mode: Whether a message keeps its id when it is changed.
+        push: Whether the provider sends change notifications.
+        subscription_ttl: How long a subscription lives at most.
+        max_message_bytes: Largest message that can be written back.
+        required_permissions: The permissions' own names.
+    """
+
+    replace_mode: ReplaceMode
+    push: bool
+    subscription_ttl: timedelta
+    max_message_bytes: int
+    required_permissions: tuple[str, ...]
+
+
+class CheckStatus(StrEnum):
+    """Outcome of an access check. ``UNKNOWN`` means it could not be told, which is not a failure."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessCheck:
+    """One thing that must be in place, with what to do where it is not.
+
+    Attributes:
+        key: Stable name, e.g. ``mail_advanced``; pages translate by it.
+        status: The outcome.
+        summary: One sentence of what was found.
+        remedy: One sentence of what to do; empty when passed.
+        link: The exact page of the provider's admin centre, or empty.
+    """
+
+    key: str
+    status: CheckStatus
+    summary: str
+    remedy: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox as the provider's directory knows it.
+
+    Attributes:
+        id: The provider's immutable id (Entra object id; Google user id).
+        address: Primary address, lower case.
+        name: Display name.
+        aliases: Further addresses, lower case.
+        enabled: False where the account is suspended or blocked.
+    """
+
+    id: str
+    address: str
+    name: str = ""
+    aliases: tuple[str, ...] = ()
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """Where a message is. ``id`` is the provider's immutable id."""
+
+    mailbox: Mailbox
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A message that appeared (``removed`` False) or went away since the cursor."""
+
+    ref: MessageRef
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangePage:
+    """One page of changes.
+
+    Attributes:
+        changes: In the provider's order. May repeat what was seen before.
+        cursor: Opaque. Store it once every change of this page has reached a final state; passing it
+            to ``changes`` again continues right after them.
+        more: Whether calling again at once with ``cursor`` gives more.
+    """
+
+    changes: tuple[Change, ...]
+    cursor: str
+    more: bool
+
+
+class Trait(StrEnum):
+    """What a connector can tell of a message from the provider's metadata alone.
+
+    A connector reports traits; it is the application that decides to skip.
+    """
+
+    DRAFT = "draft"
+    SENT = "sent"
+    FROM_OWNER = "from_owner"
+    CHAT = "chat"
+    SPAM = "spam"
+    TRASH = "trash"
+    SIGNED = "signed"
+    ENCRYPTED = "encrypted"
+    RIGHTS_MANAGED = "rights_managed"
+    CONFIDENTIAL_MODE = "confidential_mode"
+    MEETING = "meeting"
+    REPORT = "report"
+    APPROVAL = "approval"
+    UNKNOWN_CLASS = "unknown_class"
+    OWN_COPY = "own_copy"
+    """Carries our own marker with a valid MAC: a copy that this service inserted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MimeContent:
+    """A whole RFC 5322 message."""
+
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BodyContent:
+    """A message body as Graph has it: no MIME, one text.
+
+    Attributes:
+        content: The body.
+        is_html: False for plain text.
+    """
+
+    content: str
+    is_html: bool
+
+
+Content = MimeContent | BodyContent
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedMessage:
+    """A message as it was when it was read.
+
+    Attributes:
+        ref: Where it is.
+        version: Opaque change marker (changeKey/etag; historyId).
+        content: Its MIME source or its body.
+        traits: What the provider's metadata says.
+        internet_message_id: The Message-ID header, or empty.
+        subject: Decoded.
+        sender: Address of From, lower case, or empty.
+        recipients: Addresses of To and Cc, lower case.
+        received_at: Aware UTC time.
+        thread_id: The provider's conversation id.
+        places: Folder id or labels.
+        is_read: Read state.
+    """
+
+    ref: MessageRef
+    version: str
+    content: Content
+    traits: frozenset[Trait] = frozenset()
+    internet_message_id: str = ""
+    subject: str = ""
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    received_at: datetime | None = None
+    thread_id: str = ""
+    places: tuple[str, ...] = ()
+    is_read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What to write in place of a fetched message, and how to know that it worked.
+
+    Attributes:
+        original: The message as it was fetched and transformed; nothing is written when the mailbox
+            holds something else by now.
+        content: The new content, of the same kind as ``original.content``.
+        expected_links: URLs that must be found when the message is read back.
+        replaced_links: URLs that must not be found any more.
+        mark: Whether the copy carries our marker header (protect: yes; restore: no, since a restored
+            message is byte for byte the original).
+    """
+
+    original: FetchedMessage
+    content: Content
+    expected_links: tuple[str, ...] = ()
+    replaced_links: tuple[str, ...] = ()
+    mark: bool = True
+
+
+class ReplaceStep(StrEnum):
+    """How far a replacement has come. Each is durable at the provider before it is recorded.
+
+    Edit in place: ``WRITTEN`` then ``VERIFIED``. Insert-verify-remove: ``WRITTEN`` (the copy exists),
+    ``VERIFIED``, ``REMOVED`` (the original is gone).
+    """
+
+    WRITTEN = "written"
+    VERIFIED = "verified"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceState:
+    """A recorded step: ``new_id`` is the id of the message that carries the new content."""
+
+    step: ReplaceStep
+    new_id: str
+    version: str = ""
+
+
+Recorder = Callable[[ReplaceState], Awaitable[None]]
+"""Called after each step; returns once the step is durably journaled. The next step starts after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceResult:
+    """A finished replacement.
+
+    Attributes:
+        ref: Where the new content is now (the same id for edit in place).
+        version: Its change marker.
+        normalised: True where the provider rewrote what it was given, equal in meaning.
+        content: The content as read back, when it is not what was sent byte for byte.
+    """
+
+    ref: MessageRef
+    version: str
+    normalised: bool = False
+    content: Content | None = None
+
+
+class Place(StrEnum):
+    """Neutral names of places a message can be moved to."""
+
+    INBOX = "inbox"
+    JUNK = "junk"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class MoveResult:
+    """A finished move, with what is needed to undo it.
+
+    Attributes:
+        ref: Where the message is now.
+        undo: Opaque JSON: pass it to ``move_back``.
+    """
+
+    ref: MessageRef
+    undo: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A live registration for change notifications of one mailbox.
+
+    Attributes:
+        id: The provider's id; for Gmail, which has none, the mailbox address.
+        mailbox: Whose changes.
+        expires_at: Aware UTC time.
+        secret: What a notification must present (clientState), or empty where it is signed instead.
+        cursor: A first cursor the provider gave with it (Gmail historyId), or empty.
+    """
+
+    id: str
+    mailbox: Mailbox
+    expires_at: datetime
+    secret: str = field(default="", repr=False)
+    cursor: str = ""
+
+
+class HintKind(StrEnum):
+    """Why a provider knocked."""
+
+    CHANGED = "changed"
+    REAUTHORIZE = "reauthorize"
+    SUBSCRIPTION_REMOVED = "subscription_removed"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One notification, reduced to what is needed; its URLs are not kept.
+
+    Attributes:
+        subscription_id: Which subscription it claims to be for.
+        kind: Why.
+        secret: What it presented as secret; compare in constant time.
+        message_id: The message it names, or empty. A hint only: nothing relies on it.
+    """
+
+    subscription_id: str
+    kind: HintKind = HintKind.CHANGED
+    secret: str = field(default="", repr=False)
+    message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who signed in, from a validated id_token.
+
+    Attributes:
+        provider: Where.
+        external_tenant: ``tid`` (Entra) or ``hd`` (Google); empty for personal accounts.
+        subject: The provider's stable user id (``oid``; ``sub``).
+        email: Lower case.
+        name: Display name.
+        is_admin: Whether the provider says the person administers that tenant; None: it did not say.
+    """
+
+    provider: Provider
+    external_tenant: str
+    subject: str
+    email: str
+    name: str = ""
+    is_admin: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentAnswer:
+    """What the provider's consent page sent back (untrusted until compared with the session)."""
+
+    granted: bool
+    external_tenant: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentInstructions:
+    """How the tenant grants access.
+
+    Attributes:
+        url: Where to send the administrator: the consent page (it comes back to us), or the page of
+            the admin centre in which the values are entered.
+        returns: Whether the provider sends the administrator back to ``redirect_uri``.
+        client_id: To be entered, where ``returns`` is False.
+        scopes: To be entered, where ``returns`` is False; otherwise what is asked for.
+    """
+
+    url: str
+    returns: bool
+    client_id: str = ""
+    scopes: tuple[str, ...] = ()
