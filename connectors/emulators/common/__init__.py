@@ -1,0 +1,1 @@
+"""What both emulated providers share: faults, persistence, notification delivery, the mailbox viewer."""
