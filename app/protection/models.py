@@ -6,7 +6,8 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, UniqueConstraint, text
+from sqlalchemy import Identity, Index, UniqueConstraint
+from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.db import Base
@@ -23,9 +24,9 @@ class MailboxRow(Base):
     address: Mapped[str]
     domain: Mapped[str]
     name: Mapped[str] = mapped_column(server_default="")
-    aliases: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
-    enabled: Mapped[bool] = mapped_column(server_default=text("true"))
-    opted_out: Mapped[bool] = mapped_column(server_default=text("false"))
+    aliases: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
+    enabled: Mapped[bool] = mapped_column(server_default=sql("true"))
+    opted_out: Mapped[bool] = mapped_column(server_default=sql("false"))
     cursor: Mapped[str | None]
     cursor_at: Mapped[datetime | None]
     last_notified_at: Mapped[datetime | None]
@@ -49,7 +50,7 @@ class SubscriptionRow(Base):
     mailbox_id: Mapped[int]
     expires_at: Mapped[datetime]
     secret_sealed: Mapped[bytes]
-    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    created_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
     renewed_at: Mapped[datetime | None]
 
     __table_args__ = (UniqueConstraint("tenant_id", "mailbox_id"),)
@@ -83,13 +84,13 @@ class MessageRow(Base):
     sender: Mapped[str] = mapped_column(server_default="")
     internet_message_id: Mapped[str] = mapped_column(server_default="")
     received_at: Mapped[datetime | None]
-    seen_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    seen_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
     finished_at: Mapped[datetime | None]
     original_hash: Mapped[bytes | None]
     body_hash: Mapped[bytes | None]
     undo_sealed: Mapped[bytes | None]
     links: Mapped[int] = mapped_column(server_default="0")
-    warnings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    warnings: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
     version: Mapped[str] = mapped_column(server_default="")
 
     __table_args__ = (
@@ -114,7 +115,7 @@ class MessageLink(Base):
     part: Mapped[str] = mapped_column(server_default="")
     text: Mapped[str] = mapped_column(server_default="")
     action: Mapped[str] = mapped_column(server_default="rewrite")
-    findings: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    findings: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
 
     __table_args__ = (Index("ix_message_links_host", "tenant_id", "host"),)
 
@@ -127,12 +128,12 @@ class MessageEvent(Base):
     tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     message_id: Mapped[int]
-    at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
     kind: Mapped[str]
     """``seen``, ``skipped``, ``written``, ``verified``, ``removed``, ``protected``, ``failed``, ``retry``,
     ``restored``, ``quarantined``, ``released``."""
     actor: Mapped[str] = mapped_column(server_default="")
-    detail: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    detail: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
 
     __table_args__ = (Index("ix_message_events_message", "tenant_id", "message_id", "id"),)
 
@@ -148,7 +149,7 @@ class RestoreRun(Base):
     """``message``, ``mailbox``, ``domain`` or ``tenant``."""
     target: Mapped[str]
     requested_by: Mapped[str]
-    requested_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    requested_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
     state: Mapped[str] = mapped_column(server_default="waiting")
     """``waiting``, ``running``, ``done``, ``cancelled``."""
     total: Mapped[int] = mapped_column(server_default="0")

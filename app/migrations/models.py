@@ -1,0 +1,11 @@
+"""Imports every table, so that ``Base.metadata`` is whole."""
+
+from app.audit import models as audit
+from app.gateway import models as gateway
+from app.kit.db import Base
+from app.links import models as links
+from app.policy import models as policy
+from app.protection import models as protection
+from app.tenants import models as tenants
+
+__all__ = ["Base", "audit", "gateway", "links", "policy", "protection", "tenants"]
