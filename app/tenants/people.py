@@ -1,0 +1,84 @@
+"""The people of a tenant and their roles (L31)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit.service import record
+from app.kit.errors import Conflict, NotFound, Refused
+from app.tenants.actor import Actor, Permission, Role
+from app.tenants.models import User
+from app.tenants.sessions import end_sessions_of
+
+ASSIGNABLE = (Role.OWNER, Role.OPERATOR, Role.ANALYST, Role.AUDITOR, Role.USER)
+"""Roles that can be given. ``domain_admin`` is not among them while no domain can be assigned to one."""
+
+
+async def list_people(session: AsyncSession, actor: Actor, search: str = "") -> Sequence[User]:
+    """Everybody who has signed in, by address.
+
+    Raises:
+        Forbidden: The role does not see the tenant.
+    """
+    actor.require(Permission.VIEW_TENANT)
+    query = select(User).where(User.tenant_id == actor.tenant_id).order_by(User.email).limit(500)
+    if search:
+        query = query.where(
+            User.email.icontains(search, autoescape=True) | User.name.icontains(search, autoescape=True)
+        )
+    return (await session.scalars(query)).all()
+
+
+async def set_role(session: AsyncSession, actor: Actor, user_id: uuid.UUID, role: str) -> None:
+    """Give a person a role; it counts from the person's next request on.
+
+    Raises:
+        Forbidden: Only owners may.
+        NotFound: No such person in this tenant.
+        Refused: No such role.
+        Conflict: It would leave the tenant without an owner.
+    """
+    actor.require(Permission.MANAGE_PEOPLE)
+    if role not in ASSIGNABLE:
+        raise Refused("There is no such role.", "bad_role")
+    # All owners are locked, in one order, so that two owners cannot demote each other at the same moment.
+    owners = (
+        await session.scalars(
+            select(User.id)
+            .where(User.tenant_id == actor.tenant_id, User.role == Role.OWNER.value)
+            .order_by(User.id)
+            .with_for_update()
+        )
+    ).all()
+    user = await _person(session, actor, user_id)
+    if user.role == role:
+        return
+    if list(owners) == [user.id]:
+        raise Conflict("This is the only owner. Make somebody else an owner first.")
+    before, user.role = user.role, role
+    await record(session, actor, "person.role", user.email, {"before": before, "after": role})
+
+
+async def sign_out_everywhere(session: AsyncSession, actor: Actor, user_id: uuid.UUID) -> None:
+    """End all sessions of a person.
+
+    Raises:
+        Forbidden: Only owners may, apart from oneself.
+        NotFound: No such person in this tenant.
+    """
+    if user_id != actor.user_id:
+        actor.require(Permission.MANAGE_PEOPLE)
+    user = await _person(session, actor, user_id)
+    await end_sessions_of(session, actor.tenant_id, user.id)
+    await record(session, actor, "person.signed_out", user.email)
+
+
+async def _person(session: AsyncSession, actor: Actor, user_id: uuid.UUID) -> User:
+    user = await session.get(User, (actor.tenant_id, user_id))
+    if user is None:
+        raise NotFound("There is no such person.")
+    return user
