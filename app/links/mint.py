@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app.kit.crypto import KeyRing
@@ -21,7 +22,9 @@ from app.links.token import (
     unpack_target,
     visible_host,
 )
-from app.messages.types import FoundLink, OpenedLink
+
+if TYPE_CHECKING:
+    from app.messages.types import FoundLink, OpenedLink
 
 _STORED_PURPOSE = "link-payload"
 
@@ -169,6 +172,8 @@ def message_opener(
 
     Links of another tenant do not open: they are as foreign as any other address.
     """
+    # Imported here because the gateway opens links too and should not load the transformer.
+    from app.messages.types import OpenedLink
 
     def opened(url: str) -> OpenedLink | None:
         try:

@@ -261,7 +261,9 @@ class TokenCipher:
         if key_id not in self._keyring:
             raise LinkBroken("key")
         try:
-            plain = self._cipher(key_id, tenant_no).decrypt(data[HEADER_BYTES:], [host_bytes, data[:HEADER_BYTES]])
+            plain = self._cipher(key_id, tenant_no).decrypt(
+                data[HEADER_BYTES:], [host_bytes, data[:HEADER_BYTES]]
+            )
         except InvalidTag:
             raise LinkBroken("tampered") from None
         return key_id, tenant_no, plain

@@ -8,6 +8,7 @@ from sqlalchemy import create_engine
 from app.migrations.env_filter import include
 from app.migrations.models import Base
 
+
 def run() -> None:
     """Run migrations online."""
     options = {"target_metadata": Base.metadata, "include_object": include, "transaction_per_migration": True}

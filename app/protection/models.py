@@ -36,7 +36,10 @@ class MailboxRow(Base):
     error: Mapped[str] = mapped_column(server_default="")
     failures: Mapped[int] = mapped_column(server_default="0")
 
-    __table_args__ = (UniqueConstraint("tenant_id", "external_id"), Index("ix_mailboxes_domain", "tenant_id", "domain"))
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "external_id"),
+        Index("ix_mailboxes_domain", "tenant_id", "domain"),
+    )
 
 
 class SubscriptionRow(Base):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from alembic import op
 from procrastinate.schema import SchemaManager
-import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from app.migrations.guard import APP_ROLE, grant, guard, routing_function

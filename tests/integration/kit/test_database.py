@@ -26,7 +26,9 @@ async def _tenant(database: Database, external_id: str) -> uuid.UUID:
     tenant_id = uuid.uuid4()
     async with database.tenant(tenant_id) as session:
         session.add(Tenant(tenant_id=tenant_id, name="N", provider="microsoft", external_id=external_id))
-        session.add(MailboxRow(tenant_id=tenant_id, external_id="m", address="a@a.example", domain="a.example"))
+        session.add(
+            MailboxRow(tenant_id=tenant_id, external_id="m", address="a@a.example", domain="a.example")
+        )
     return tenant_id
 
 

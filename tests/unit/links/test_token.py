@@ -74,7 +74,12 @@ def test_old_keys_keep_opening_and_retired_ones_are_named() -> None:
     old = minter().mint("https://a.example/", b"https://a.example/", "anchor")
     rotated = KeyRing({2: secrets.token_bytes(32), 1: bytes(range(32))})
     assert LinkOpener(rotated, GATEWAY, "l").open(old).key_id == 1
-    assert LinkOpener(rotated, GATEWAY, "l").open(minter(rotated).mint("https://a.example/", b"", "anchor")).key_id == 2
+    assert (
+        LinkOpener(rotated, GATEWAY, "l")
+        .open(minter(rotated).mint("https://a.example/", b"", "anchor"))
+        .key_id
+        == 2
+    )
     with pytest.raises(LinkBroken, match="key"):
         LinkOpener(KeyRing({2: secrets.token_bytes(32)}), GATEWAY, "l").open(old)
 
@@ -111,7 +116,10 @@ def test_links_of_another_tenant_are_foreign_and_of_another_message_are_told_apa
         ("http://0x7f.1/", "127.0.0.1"),
         ("http://[::1]/", "--1"),
         ("not a url", "link"),
-        ("https://" + "a" * 60 + "." + "b" * 60 + ".example/", "--" + ("a" * 60 + "." + "b" * 60 + ".example")[-78:]),
+        (
+            "https://" + "a" * 60 + "." + "b" * 60 + ".example/",
+            "--" + ("a" * 60 + "." + "b" * 60 + ".example")[-78:],
+        ),
     ],
 )
 def test_the_visible_host_is_the_one_a_browser_would_go_to(url: str, shown: str) -> None:
