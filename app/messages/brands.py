@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from app.messages.hosts import words
+
 
 @dataclass(frozen=True, slots=True)
 class Brand:
@@ -36,19 +38,29 @@ def _brand(name: str, domains: str, *, fuzzy: bool = True) -> Brand:
 
 BRANDS: Final[tuple[Brand, ...]] = (
     # Mail, office and cloud
-    _brand("microsoft", "microsoft.com microsoftonline.com live.com office.com office365.com outlook.com hotmail.com "
-           "sharepoint.com onedrive.com msn.com azure.com windows.com windows.net skype.com aka.ms microsoft365.com "
-           "microsoft.net xbox.com visualstudio.com microsoftemail.com onmicrosoft.com azure.net bing.com cloud.microsoft "
-           "microsoftstream.com office.net azureedge.net windowsazure.com microsoftstore.com passport.com"),
+    _brand(
+        "microsoft",
+        "microsoft.com microsoftonline.com live.com office.com office365.com outlook.com hotmail.com "
+        "sharepoint.com onedrive.com msn.com azure.com windows.com windows.net skype.com aka.ms "
+        "microsoft365.com microsoft.net xbox.com visualstudio.com microsoftemail.com onmicrosoft.com "
+        "azure.net bing.com cloud.microsoft microsoftstream.com office.net windowsazure.com "
+        "microsoftstore.com passport.com",
+    ),
     _brand("office365", "office365.com microsoft365.com office.com microsoft.com"),
     _brand("microsoftonline", "microsoftonline.com microsoftonline-p.com microsoft.com"),
     _brand("outlook", "outlook.com office.com office365.com microsoft.com live.com", fuzzy=False),
     _brand("onedrive", "onedrive.com live.com microsoft.com 1drv.ms"),
     _brand("sharepoint", "sharepoint.com microsoft.com sharepointonline.com"),
-    _brand("google", "google.com goo.gle gmail.com youtube.com googleapis.com gstatic.com googlemail.com google.dev "
-           "googleusercontent.com withgoogle.com goo.gl g.co android.com chrome.com blogger.com google-analytics.com "
-           "googletagmanager.com googleadservices.com doubleclick.net googlesyndication.com googlegroups.com "
-           "googlesource.com appspot.com youtu.be googleblog.com thinkwithgoogle.com googlecode.com", fuzzy=False),
+    _brand(
+        "google",
+        "google.com goo.gle gmail.com youtube.com gstatic.com googlemail.com google.dev "
+        "googleusercontent.com goo.gl g.co android.com chrome.com blogger.com google-analytics.com "
+        "googletagmanager.com googleadservices.com doubleclick.net googlesyndication.com googlegroups.com "
+        "googlesource.com youtu.be googleblog.com thinkwithgoogle.com google.de google.co.uk google.co.jp "
+        "google.fr google.it google.es google.ca google.co.in google.com.au google.com.br google.com.mx "
+        "google.nl google.se google.pl google.ch google.at google.be google.cn",
+        fuzzy=False,
+    ),
     _brand("gmail", "gmail.com google.com", fuzzy=False),
     _brand("youtube", "youtube.com youtu.be google.com youtube-nocookie.com ytimg.com"),
     _brand("apple", "apple.com icloud.com me.com mac.com itunes.com apple.co", fuzzy=False),
@@ -60,16 +72,19 @@ BRANDS: Final[tuple[Brand, ...]] = (
     _brand("yahoo", "yahoo.com yahoo.net yimg.com yahoo.co.jp ymail.com yahooapis.com", fuzzy=False),
     _brand("zoom", "zoom.us zoom.com zoomgov.com", fuzzy=False),
     _brand("salesforce", "salesforce.com force.com exacttarget.com salesforce-sites.com"),
-    _brand("github", "github.com github.io githubusercontent.com github.dev githubassets.com githubstatus.com"),
-    _brand("gitlab", "gitlab.com gitlab.io gitlab.net"),
+    _brand("github", "github.com github.dev githubassets.com githubstatus.com"),
+    _brand("gitlab", "gitlab.com gitlab.net"),
     _brand("atlassian", "atlassian.com atlassian.net jira.com bitbucket.org atlassian-us-gov-mod.net"),
     _brand("godaddy", "godaddy.com secureserver.net godaddy.net"),
     _brand("okta", "okta.com oktapreview.com okta-emea.com oktacdn.com", fuzzy=False),
     _brand("proton", "proton.me protonmail.com proton.ch", fuzzy=False),
-    _brand("cloudflare", "cloudflare.com cloudflare.net cloudflareinsights.com cloudflarestatus.com cloudflare-dns.com"),
+    _brand("cloudflare", "cloudflare.com cloudflareinsights.com cloudflarestatus.com cloudflare-dns.com"),
     # Payment and crypto
-    _brand("paypal", "paypal.com paypal.me paypalobjects.com paypal-communication.com paypalcorp.com paypal-notice.com "
-           "paypal-prepaid.com paypal-community.com paypal-brandcentral.com"),
+    _brand(
+        "paypal",
+        "paypal.com paypal.me paypalobjects.com paypal-communication.com paypalcorp.com paypal-notice.com "
+        "paypal-prepaid.com paypal-community.com paypal-brandcentral.com",
+    ),
     _brand("stripe", "stripe.com stripe.network stripecdn.com", fuzzy=False),
     _brand("coinbase", "coinbase.com cbhq.net"),
     _brand("binance", "binance.com binance.us binance.org bnbstatic.com"),
@@ -107,18 +122,32 @@ BRANDS: Final[tuple[Brand, ...]] = (
     _brand("bnpparibas", "bnpparibas.com bnpparibas.fr bnpparibas.net"),
     _brand("smbc", "smbc.co.jp", fuzzy=False),
     _brand("mizuhobank", "mizuhobank.co.jp mizuhogroup.com"),
-    _brand("rakuten", "rakuten.co.jp rakuten.com rakuten.ne.jp rakuten-card.co.jp rakuten-sec.co.jp rakuten-bank.co.jp"),
+    _brand(
+        "rakuten",
+        "rakuten.co.jp rakuten.com rakuten.ne.jp rakuten-card.co.jp rakuten-sec.co.jp rakuten-bank.co.jp",
+    ),
     _brand("mercari", "mercari.com mercari.jp"),
     # Shops, parcels and travel
-    _brand("amazon", "amazon.com amazonaws.com amazon.jobs media-amazon.com ssl-images-amazon.com aboutamazon.com "
-           "amazonses.com amazon.science amazon-adsystem.com amzn.to amazonpay.com aws.amazon aboutamazon.co.uk "
-           "payments-amazon.com amazonbusiness.com amazoncognito.com", fuzzy=False),
-    _brand("ebay", "ebay.com ebaystatic.com ebayinc.com", fuzzy=False),
+    _brand(
+        "amazon",
+        "amazon.com amazonaws.com amazon.jobs media-amazon.com ssl-images-amazon.com aboutamazon.com "
+        "amazonses.com amazon.science amazon-adsystem.com amzn.to amazonpay.com aboutamazon.co.uk "
+        "payments-amazon.com amazonbusiness.com amazoncognito.com amazon.de amazon.co.uk amazon.co.jp "
+        "amazon.fr amazon.it amazon.es amazon.ca amazon.in amazon.com.au amazon.com.br amazon.com.mx "
+        "amazon.nl amazon.se amazon.pl amazon.com.tr amazon.ae amazon.sg amazon.cn primevideo.com",
+        fuzzy=False,
+    ),
+    _brand(
+        "ebay",
+        "ebay.com ebaystatic.com ebayinc.com ebay.de ebay.co.uk ebay.com.au ebay.ca ebay.fr ebay.it "
+        "ebay.es ebay.at ebay.ch ebay.nl ebay.pl ebay.ie ebay.be",
+        fuzzy=False,
+    ),
     _brand("alibaba", "alibaba.com alibabacloud.com alibabagroup.com"),
     _brand("aliexpress", "aliexpress.com"),
     _brand("walmart", "walmart.com walmart.ca walmartimages.com"),
     _brand("costco", "costco.com costco.ca"),
-    _brand("shopify", "shopify.com myshopify.com shopifycdn.com shopifyemail.com"),
+    _brand("shopify", "shopify.com shopifycdn.com shopifyemail.com"),
     _brand("booking", "booking.com", fuzzy=False),
     _brand("airbnb", "airbnb.com airbnbmail.com"),
     _brand("fedex", "fedex.com", fuzzy=False),
@@ -131,7 +160,9 @@ BRANDS: Final[tuple[Brand, ...]] = (
     _brand("evri", "evri.com", fuzzy=False),
     _brand("postnl", "postnl.nl postnl.com"),
     # Social and media
-    _brand("facebook", "facebook.com fb.com facebookmail.com fb.me meta.com facebook.net fbcdn.net metamail.com"),
+    _brand(
+        "facebook", "facebook.com fb.com facebookmail.com fb.me meta.com facebook.net fbcdn.net metamail.com"
+    ),
     _brand("instagram", "instagram.com instagr.am cdninstagram.com"),
     _brand("whatsapp", "whatsapp.com wa.me whatsapp.net"),
     _brand("linkedin", "linkedin.com lnkd.in licdn.com linkedin-ei.com"),
@@ -169,6 +200,19 @@ OWNERS: Final = _by_domain()
 """Registrable domain -> names of the brands it belongs to."""
 
 
+USER_CONTENT: Final = words("""
+    1drv.ms amazonaws.com amazoncognito.com atlassian.net azure.net db.tt dropboxusercontent.com force.com goo.gl
+    googlegroups.com googleusercontent.com lnkd.in onmicrosoft.com sharepoint.com t.co t.me telegram.me wa.me
+    windows.net
+""")
+"""Domains of brands where anybody can put a page or a link: they vouch for nothing."""
+
+
 def same_owner(first: str, second: str) -> bool:
-    """Whether two registrable domains belong to one brand, as far as the list knows."""
+    """Whether two registrable domains belong to one brand, as far as the list knows.
+
+    Domains with other people's content (:data:`USER_CONTENT`) belong to nobody in this sense.
+    """
+    if first in USER_CONTENT or second in USER_CONTENT:
+        return False
     return bool(OWNERS.get(first, frozenset()) & OWNERS.get(second, frozenset()))

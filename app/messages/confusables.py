@@ -59,13 +59,16 @@ _TABLE: Final[dict[int, str]] = {
 }
 
 _PERFECT_TWINS: Final = frozenset(
-    "\u0430\u0441\u0501\u0435\u04bb\u0456\u0458\u04cf\u043e\u0440\u051b\u0455\u051d\u0445\u0443\u0475"  # Cyrillic
-    "\u03bf\u03bd\u03c1\u03b1\u03b9"  # Greek
-    "\u0570\u0578\u057d\u0585\u0566"  # Armenian
+    # Cyrillic, Greek, Armenian
+    "\u0430\u0441\u0501\u0435\u04bb\u0456\u0458\u04cf\u043e\u0440\u051b\u0455\u051d\u0445\u0443\u0475"
+    "\u03bf\u03bd\u03c1\u03b1\u03b9"
+    "\u0570\u0578\u057d\u0585\u0566"
 )
 
 # Latin shapes that imitate other Latin letters. Applied to both sides before comparing.
-_ASCII_DIGITS: Final = str.maketrans({"0": "o", "1": "l", "i": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b"})
+_ASCII_DIGITS: Final = str.maketrans(
+    {"0": "o", "1": "l", "i": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b"}
+)
 _ASCII_PAIRS: Final = (("rn", "m"), ("vv", "w"), ("cl", "d"), ("nn", "m"))
 
 _SCRIPT_GROUPS: Final[tuple[frozenset[str], ...]] = (

@@ -25,7 +25,14 @@ MAX_HOST_LENGTH: Final = 253
 """Longest host name in octets (RFC 1035 section 2.3.4, without the root dot)."""
 
 Spelling = Literal[
-    "dotted", "decimal", "octal", "hex", "short", "encoded", "ipv6", "ipv6-mapped",
+    "dotted",
+    "decimal",
+    "octal",
+    "hex",
+    "short",
+    "encoded",
+    "ipv6",
+    "ipv6-mapped",
 ]
 
 _SUFFIXES = PublicSuffixList(accept_unknown=True)
@@ -59,6 +66,11 @@ class IpHost:
     def disguised(self) -> bool:
         """Whether the address is spelt in a way that hides that it is one."""
         return self.spelling not in ("dotted", "ipv6")
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a curated list, which are easier to keep in order as a block of text."""
+    return frozenset(text.split())
 
 
 def host_of(url: str) -> str | None:
@@ -98,10 +110,10 @@ def _authority(url: str) -> tuple[str, str]:
     """Split an address into user information and host as written."""
     text = url.lstrip(_C0_AND_SPACE).translate(_STRIPPED_INSIDE)
     scheme = _SCHEME_RE.match(text)
-    rest = text[scheme.end():] if scheme else text
+    rest = text[scheme.end() :] if scheme else text
     rest = rest.lstrip("/\\")
     end = _AUTHORITY_END_RE.search(rest)
-    authority = rest[:end.start()] if end else rest.rstrip(_C0_AND_SPACE)
+    authority = rest[: end.start()] if end else rest.rstrip(_C0_AND_SPACE)
     user, _, host = authority.rpartition("@")
     return user, _PORT_RE.sub("", host)
 
