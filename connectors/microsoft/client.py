@@ -1,0 +1,350 @@
+"""The one place that talks to Microsoft Graph: the SDK builds a request, one async client sends it.
+
+msgraph-sdk is the source of paths, query parameters and request bodies, azure-identity of tokens, and
+kiota's validator of the hosts that may see one. What the SDK does not do here is send and deserialise.
+Measured on the emulator (2 cores, Python 3.11; ``tests/bench/graph_client_cpu.py``): see the table there.
+Most of the SDK's cost is its middleware chain and the typed models of an answer, of which a few fields are
+needed. Its retry handler would also repeat POST and PATCH, which must not be repeated blindly.
+
+Every request carries the same ``Prefer`` set, since an id read without ``IdType`` is another id
+(https://learn.microsoft.com/graph/outlook-immutable-id) and a body read without ``allow-unsafe-html`` is
+another body (https://learn.microsoft.com/graph/api/message-get).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from connectors.base.errors import (
+    ConnectorError,
+    MisconfiguredClient,
+    TooLarge,
+    Unavailable,
+)
+from connectors.base.http import SharedHttp
+from connectors.microsoft.config import MicrosoftConfig
+from connectors.microsoft.errors import (
+    MAX_REQUEST_BYTES,
+    GraphFault,
+    graph_error,
+    read_fault,
+    token_error,
+)
+
+if TYPE_CHECKING:
+    from kiota_abstractions.base_request_configuration import RequestConfiguration
+    from kiota_abstractions.request_information import RequestInformation
+    from kiota_authentication_azure.azure_identity_access_token_provider import (
+        AzureIdentityAccessTokenProvider,
+    )
+    from msgraph.graph_service_client import GraphServiceClient
+
+QueryParameters = TypeVar("QueryParameters")
+
+PREFER = 'IdType="ImmutableId", outlook.body-content-type="html", outlook.allow-unsafe-html'
+_TOKEN_REUSE_SECONDS = 60.0
+"""azure-identity renews five minutes ahead, so asking it once a minute is enough."""
+
+
+class _SdkMustNotSend(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise AssertionError("The SDK builds requests; it must not send them.")
+
+
+@cache
+def graph_sdk() -> GraphServiceClient:
+    """The SDK's request builders, without the means to send. Loaded at first use: 0.3 s and tens of MB."""
+    from kiota_abstractions.authentication import AnonymousAuthenticationProvider
+    from msgraph.graph_request_adapter import GraphRequestAdapter
+    from msgraph.graph_service_client import GraphServiceClient
+
+    adapter = GraphRequestAdapter(
+        AnonymousAuthenticationProvider(),
+        client=httpx.AsyncClient(transport=_SdkMustNotSend()),
+    )
+    return GraphServiceClient(request_adapter=adapter)
+
+
+def configuration(parameters: QueryParameters) -> RequestConfiguration[QueryParameters]:
+    """A request configuration with these query parameters."""
+    from kiota_abstractions.base_request_configuration import RequestConfiguration
+
+    return RequestConfiguration(query_parameters=parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of Graph.
+
+    Attributes:
+        status: HTTP status.
+        data: The JSON object; empty where the answer has none.
+        fault: Set for statuses of 400 and above.
+    """
+
+    status: int
+    data: dict[str, Any] = field(default_factory=dict)
+    fault: GraphFault | None = None
+
+    @property
+    def values(self) -> list[dict[str, Any]]:
+        """The objects of a collection page."""
+        found = self.data.get("value")
+        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def token_roles(token: str) -> frozenset[str]:
+    """The ``roles`` of our own access token; empty where it has none or is not readable.
+
+    The signature is not checked: the token came from the token endpoint over our own connection, and Graph,
+    its audience, decides by it. It is read to say what is missing, never to allow anything
+    (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+    """
+    claims = token_claims(token)
+    roles = claims.get("roles")
+    return frozenset(role for role in roles if isinstance(role, str)) if isinstance(roles, list) else frozenset()
+
+
+def token_claims(token: str) -> dict[str, Any]:
+    """The payload of our own access token, unverified; empty where it is not a JWT."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+class GraphClient:
+    """Requests to Graph on behalf of one tenant.
+
+    Args:
+        config: Addresses and credential.
+        tenant: The tenant's id (a GUID).
+        http: The shared client.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        config: MicrosoftConfig,
+        tenant: str,
+        http: SharedHttp,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.tenant = tenant
+        self._http = http
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._provider: AzureIdentityAccessTokenProvider | None = None
+        self._token = ""
+        self._token_until = 0.0
+
+    @property
+    def sdk(self) -> GraphServiceClient:
+        """Builders of requests; see :func:`graph_sdk`."""
+        return graph_sdk()
+
+    async def call(
+        self,
+        info: RequestInformation,
+        *,
+        mailbox: str = "",
+        read: bool,
+        what: str,
+        about_message: bool = False,
+        headers: dict[str, str] | None = None,
+        prefer: str = "",
+    ) -> Reply:
+        """Send a request and raise the connector's error where Graph refuses it.
+
+        Args:
+            info: Built by the SDK.
+            mailbox: The mailbox's id, or empty for calls about none.
+            read: Whether it may be sent twice.
+            what: For messages: "reading a message".
+            about_message: Whether 404 means that the message is gone.
+            headers: Further headers.
+            prefer: Further preferences.
+
+        Raises:
+            ConnectorError: See :func:`connectors.microsoft.errors.graph_error`.
+        """
+        reply = await self.exchange(info, mailbox=mailbox, read=read, what=what, headers=headers, prefer=prefer)
+        if reply.fault is not None:
+            raise self.error(reply.fault, what, about_message=about_message)
+        return reply
+
+    def error(self, fault: GraphFault, what: str, *, about_message: bool = False) -> ConnectorError:
+        """The error for a refusal, with what our token says about our permissions."""
+        return graph_error(fault, what, about_message=about_message, roles=token_roles(self._token))
+
+    async def exchange(
+        self,
+        info: RequestInformation,
+        *,
+        mailbox: str = "",
+        read: bool,
+        what: str,
+        headers: dict[str, str] | None = None,
+        prefer: str = "",
+    ) -> Reply:
+        """Send a request and return the answer, a refusal included.
+
+        A 401 is answered with one more try under a fresh token: a refused request took no effect.
+
+        Raises:
+            Transient: No answer, a server error, or told to slow down.
+            AccessRevoked: No token for this tenant any more.
+            MisconfiguredClient: Our own credential is wrong.
+            TooLarge: The request is over Graph's limit; it was not sent.
+        """
+        info.path_parameters["baseurl"] = self.config.graph_url
+        url = self.own_url(info.url)
+        content = info.content
+        if content is not None and len(content) > MAX_REQUEST_BYTES:
+            raise TooLarge(
+                f"The request has {len(content)} bytes, over Graph's limit; nothing was sent: {what}.",
+                MAX_REQUEST_BYTES,
+            )
+        sent = dict(info.request_headers or {})
+        sent["prefer"] = f"{PREFER}, {prefer}" if prefer else PREFER
+        if headers:
+            sent.update(headers)
+        method = info.http_method.value if info.http_method is not None else "GET"
+        gate = f"{self.tenant}/{mailbox}"
+        token = ""
+        for again in (False, True):
+            token = await self.token(rejected=token)
+            sent["authorization"] = f"Bearer {token}"
+            response = await self._http.send(
+                httpx.Request(method, url, headers=sent, content=content),
+                mailbox=gate,
+                read=read,
+                what=what,
+            )
+            if response.status_code != 401 or again:
+                break
+        return _read(response, what)
+
+    def own_url(self, url: str) -> str:
+        """The address itself, if it is Graph's: no other may see our token.
+
+        Raises:
+            ConnectorError: It is not below ``graph_url``.
+        """
+        if not url.startswith(self.config.graph_url + "/"):
+            host = urlsplit(url).hostname
+            raise ConnectorError(f"Refused to send a token to {host}: it is not the configured Graph address.")
+        return url
+
+    def follow(self, link: str) -> RequestInformation:
+        """A request for a ``nextLink`` or ``deltaLink``, absolute or as :meth:`relative` gave it.
+
+        Raises:
+            ConnectorError: The link leads elsewhere.
+        """
+        url = self.config.graph_url + link if link.startswith("/") else link
+        return self.sdk.users.with_url(self.own_url(url)).to_get_request_information()
+
+    def relative(self, link: str) -> str:
+        """A ``nextLink`` or ``deltaLink`` without Graph's base, for storing.
+
+        Raises:
+            ConnectorError: The link leads elsewhere.
+        """
+        return self.own_url(link)[len(self.config.graph_url) :]
+
+    async def token(self, *, rejected: str = "") -> str:
+        """An access token for this tenant, from azure-identity.
+
+        Args:
+            rejected: A token that Graph did not accept: it is not returned again.
+
+        Raises:
+            AccessRevoked: The tenant's grant is gone.
+            MisconfiguredClient: Our own credential is wrong.
+            Transient: No token for now.
+        """
+        if self._token != rejected and self._clock() < self._token_until:
+            return self._token
+        async with self._lock:
+            if self._token != rejected and self._clock() < self._token_until:
+                return self._token
+            if self._provider is None or (rejected and self._token == rejected):
+                self._provider = self._make_provider()  # with an empty token cache
+            self._token = await self._ask(self._provider)
+            self._token_until = self._clock() + _TOKEN_REUSE_SECONDS
+            return self._token
+
+    async def fresh_token(self) -> str:
+        """A token issued now, so that its roles are those granted now."""
+        return await self.token(rejected=self._token)
+
+    async def roles(self) -> frozenset[str]:
+        """The permissions in the token in use."""
+        return token_roles(await self.token())
+
+    async def _ask(self, provider: AzureIdentityAccessTokenProvider) -> str:
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+        try:
+            token = await provider.get_authorization_token(self.config.graph_url + "/")
+        except ClientAuthenticationError as error:
+            text = error.message
+            if error.response is not None:
+                text = f"{text} {error.response.text()}"
+            raise token_error(text, self.tenant) from error
+        except AzureError as error:
+            raise Unavailable(f"No token for tenant {self.tenant}: {type(error).__name__}.") from error
+        except (OSError, ValueError) as error:
+            raise MisconfiguredClient(f"Our own credential cannot be used: {type(error).__name__}.") from error
+        if not token:
+            raise MisconfiguredClient("The configured Graph address is not among the allowed hosts.")
+        return token
+
+    def _make_provider(self) -> AzureIdentityAccessTokenProvider:
+        from kiota_authentication_azure.azure_identity_access_token_provider import (
+            AzureIdentityAccessTokenProvider,
+        )
+
+        from connectors.microsoft.credentials import azure_credential
+
+        host = urlsplit(self.config.graph_url).hostname or ""
+        return AzureIdentityAccessTokenProvider(
+            azure_credential(self.config, self.tenant, self._http),
+            options=None,
+            scopes=[self.config.graph_scope],
+            allowed_hosts=[host],
+            is_cae_enabled=False,  # tokens then live an hour, within which a withdrawn consent is noticed
+        )
+
+
+def _read(response: httpx.Response, what: str) -> Reply:
+    if response.status_code >= 400:
+        return Reply(
+            response.status_code,
+            fault=read_fault(response.status_code, response.content),
+        )
+    if not response.content:
+        return Reply(response.status_code)
+    try:
+        data = json.loads(response.content)
+    except ValueError as error:
+        raise Unavailable(f"Graph's answer while {what} is not JSON.") from error
+    if not isinstance(data, dict):
+        raise Unavailable(f"Graph's answer while {what} is not an object.")
+    return Reply(response.status_code, data)

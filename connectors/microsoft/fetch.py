@@ -1,0 +1,266 @@
+"""Reads one message: its body, and what its metadata says of it.
+
+Sources: https://learn.microsoft.com/graph/api/message-get,
+https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get (``String 0x001A`` is
+PidTagMessageClass, [MS-OXPROPS] 2.790), [MS-OXOSMIME] and [MS-OXORMMS] for the classes of signed, encrypted
+and rights-managed mail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from connectors.base.errors import Unavailable
+from connectors.base.types import BodyContent, FetchedMessage, MessageRef, Trait
+from connectors.microsoft import folders as names
+from connectors.microsoft.client import GraphClient, configuration
+from connectors.microsoft.folders import FolderBook, Folders
+
+if TYPE_CHECKING:
+    from kiota_abstractions.request_information import RequestInformation
+
+MESSAGE_CLASS = "String 0x001A"
+_MESSAGE_CLASS_SPELLINGS = frozenset({"string 0x1a", "string 0x001a"})
+_SELECT = [
+    "id",
+    "changeKey",
+    "isDraft",
+    "isRead",
+    "subject",
+    "body",
+    "from",
+    "toRecipients",
+    "ccRecipients",
+    "receivedDateTime",
+    "internetMessageId",
+    "conversationId",
+    "parentFolderId",
+    "hasAttachments",
+]
+_ORDINARY_CLASS = "ipm.note"
+_CLASS_TRAITS: tuple[tuple[str, Trait], ...] = (
+    # Longest first: the first prefix that fits decides.
+    ("ipm.note.smime.multipartsigned", Trait.SIGNED),
+    ("ipm.note.smime", Trait.ENCRYPTED),
+    ("ipm.note.secure.sign", Trait.SIGNED),
+    ("ipm.note.secure", Trait.ENCRYPTED),
+    ("ipm.note.rpmsg", Trait.RIGHTS_MANAGED),
+    ("ipm.note.microsoft.approval", Trait.APPROVAL),
+    ("ipm.schedule.meeting", Trait.MEETING),
+    ("ipm.appointment", Trait.MEETING),
+    ("report", Trait.REPORT),
+)
+_FOLDER_TRAITS = {
+    names.DRAFTS: Trait.DRAFT,
+    names.OUTBOX: Trait.DRAFT,
+    names.SENT: Trait.SENT,
+    names.JUNK: Trait.SPAM,
+    names.DELETED: Trait.TRASH,
+}
+_ATTACHMENT_TYPES = {
+    "application/pkcs7-mime": Trait.ENCRYPTED,
+    "application/x-pkcs7-mime": Trait.ENCRYPTED,
+    "application/pkcs7-signature": Trait.SIGNED,
+    "application/x-pkcs7-signature": Trait.SIGNED,
+    "application/pgp-encrypted": Trait.ENCRYPTED,
+    "application/pgp-signature": Trait.SIGNED,
+    "application/x-microsoft-rpmsg-message": Trait.RIGHTS_MANAGED,
+    "multipart/signed": Trait.SIGNED,
+    "multipart/encrypted": Trait.ENCRYPTED,
+}
+_ATTACHMENT_NAMES = {
+    "smime.p7m": Trait.ENCRYPTED,
+    "smime.p7s": Trait.SIGNED,
+    "message.rpmsg": Trait.RIGHTS_MANAGED,
+}
+
+
+def class_traits(message_class: str) -> frozenset[Trait]:
+    """What a message class says. Classes are compared without regard to case, by whole components.
+
+    Returns:
+        Empty for ordinary mail; ``UNKNOWN_CLASS`` for a class this table does not know, or none at all.
+    """
+    value = message_class.strip().lower()
+    if value == _ORDINARY_CLASS:
+        return frozenset()
+    for prefix, trait in _CLASS_TRAITS:
+        if value == prefix or value.startswith(prefix + "."):
+            return frozenset({trait})
+    return frozenset({Trait.UNKNOWN_CLASS})
+
+
+def attachment_traits(attachments: Iterable[dict[str, Any]]) -> frozenset[Trait]:
+    """What the names and types of attachments say."""
+    found: set[Trait] = set()
+    for attachment in attachments:
+        kind = str(attachment.get("contentType") or "").split(";")[0].strip().lower()
+        name = str(attachment.get("name") or "").strip().lower()
+        for trait in (_ATTACHMENT_TYPES.get(kind), _ATTACHMENT_NAMES.get(name)):
+            if trait is not None:
+                found.add(trait)
+    return frozenset(found)
+
+
+def message_traits(message: dict[str, Any], known: Folders, attachments: Iterable[dict[str, Any]]) -> frozenset[Trait]:
+    """All that can be told of a message.
+
+    ``FROM_OWNER`` is never reported: in Exchange sent mail is told by its folder, and a received message
+    whose From is its reader is as a rule a forgery, which needs protecting most.
+    """
+    found = set(attachment_traits(attachments)) | class_traits(_message_class(message))
+    if "eventMessage" in str(message.get("@odata.type") or ""):
+        found.add(Trait.MEETING)
+    if message.get("isDraft") is True:
+        found.add(Trait.DRAFT)
+    place = _FOLDER_TRAITS.get(known.name_of(_text(message.get("parentFolderId"))))
+    if place is not None:
+        found.add(place)
+    return frozenset(found)
+
+
+def _message_class(message: dict[str, Any]) -> str:
+    properties = message.get("singleValueExtendedProperties")
+    for entry in properties if isinstance(properties, list) else []:
+        # Graph answers with the id in its own spelling, "String 0x1a".
+        if isinstance(entry, dict) and str(entry.get("id", "")).lower() in _MESSAGE_CLASS_SPELLINGS:
+            return _text(entry.get("value"))
+    return ""
+
+
+def message_request(client: GraphClient, mailbox: str, message: str) -> RequestInformation:
+    """GET of a message with all that :func:`read_message` reads."""
+    from msgraph.generated.users.item.messages.item.message_item_request_builder import (
+        MessageItemRequestBuilder as Builder,
+    )
+
+    return (
+        client.sdk.users.by_user_id(mailbox)
+        .messages.by_message_id(message)
+        .to_get_request_information(
+            configuration(
+                Builder.MessageItemRequestBuilderGetQueryParameters(
+                    select=_SELECT,
+                    expand=[f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}')"],
+                )
+            )
+        )
+    )
+
+
+async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) -> FetchedMessage:
+    """Read one message.
+
+    Raises:
+        MessageGone: It no longer exists.
+        ConnectorError: See :mod:`connectors.microsoft.errors`.
+    """
+    mailbox = ref.mailbox.id
+    reply = await client.call(
+        message_request(client, mailbox, ref.id),
+        mailbox=mailbox,
+        read=True,
+        what="reading a message",
+        about_message=True,
+    )
+    known = await book.well_known(mailbox)
+    attachments: list[dict[str, Any]] = []
+    if reply.data.get("hasAttachments") is True:
+        attachments = await list_attachments(client, ref)
+    return read_message(ref, reply.data, known, attachments)
+
+
+async def list_attachments(client: GraphClient, ref: MessageRef) -> list[dict[str, Any]]:
+    """Name, type, size and ``isInline`` of each attachment, without its content."""
+    from msgraph.generated.users.item.messages.item.attachments.attachments_request_builder import (
+        AttachmentsRequestBuilder as Builder,
+    )
+
+    info = (
+        client.sdk.users.by_user_id(ref.mailbox.id)
+        .messages.by_message_id(ref.id)
+        .attachments.to_get_request_information(
+            configuration(
+                Builder.AttachmentsRequestBuilderGetQueryParameters(
+                    select=["id", "name", "contentType", "size", "isInline"]
+                )
+            )
+        )
+    )
+    found: list[dict[str, Any]] = []
+    while True:
+        reply = await client.call(
+            info, mailbox=ref.mailbox.id, read=True, what="listing attachments", about_message=True
+        )
+        found.extend(reply.values)
+        link = reply.data.get("@odata.nextLink")
+        if not isinstance(link, str):
+            return found
+        info = client.follow(link)
+
+
+def read_message(
+    ref: MessageRef,
+    message: dict[str, Any],
+    known: Folders,
+    attachments: Iterable[dict[str, Any]] = (),
+) -> FetchedMessage:
+    """A Graph message resource as the application's type.
+
+    Raises:
+        Unavailable: The answer has no body or no version, so it is not what was asked for.
+    """
+    body = message.get("body")
+    version = message_version(message)
+    if not isinstance(body, dict) or not version:
+        raise Unavailable("Graph's answer has no body or no version; the message was left as it is.")
+    return FetchedMessage(
+        ref=ref,
+        version=version,
+        content=body_content(body),
+        traits=message_traits(message, known, attachments),
+        internet_message_id=_text(message.get("internetMessageId")),
+        subject=_text(message.get("subject")),
+        sender=_address(message.get("from")),
+        recipients=tuple(
+            address
+            for name in ("toRecipients", "ccRecipients")
+            for entry in (message.get(name) or [])
+            if (address := _address(entry))
+        ),
+        received_at=_time(message.get("receivedDateTime")),
+        thread_id=_text(message.get("conversationId")),
+        places=tuple(filter(None, [_text(message.get("parentFolderId"))])),
+        is_read=message.get("isRead") is True,
+    )
+
+
+def body_content(body: dict[str, Any]) -> BodyContent:
+    """An ``itemBody`` resource (https://learn.microsoft.com/graph/api/resources/itembody)."""
+    return BodyContent(_text(body.get("content")), _text(body.get("contentType")).lower() == "html")
+
+
+def message_version(message: dict[str, Any]) -> str:
+    """The entity tag for ``If-Match``: as given, else from the changeKey it is made of."""
+    tag = _text(message.get("@odata.etag"))
+    key = _text(message.get("changeKey"))
+    return tag or (f'W/"{key}"' if key else "")
+
+
+def _address(recipient: Any) -> str:
+    address = recipient.get("emailAddress") if isinstance(recipient, dict) else None
+    return _text(address.get("address")).strip().lower() if isinstance(address, dict) else ""
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return parsed if parsed.tzinfo is not None else None
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
