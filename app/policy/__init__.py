@@ -1,0 +1,1 @@
+"""Policies: the tenant's lists and what a verdict leads to."""

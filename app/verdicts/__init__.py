@@ -1,0 +1,1 @@
+"""Verdicts: what is thought of a URL, and the evidence for it."""

@@ -1,0 +1,400 @@
+"""An append-only spool on local disk: an event is durable before its answer goes out.
+
+Writers append checksummed records to segment files; a reader follows them, hands batches on and remembers how
+far it got. Records written at the same time share one ``fdatasync`` (group commit), so durability does not cost
+a disk flush per event.
+
+A record is ``magic (2) | length (4) | CRC-32 (4) | payload``, big endian. A segment has one writer, which holds
+an advisory lock on it (``flock``, https://man7.org/linux/man-pages/man2/flock.2.html); the kernel drops the lock
+when the process dies, however it dies. So a reader knows whether an incomplete record at the end is still being
+written or is torn. A torn record was never acknowledged to anybody.
+
+Delivery is at least once: a reader that dies between handing on and noting its position hands on again. Whoever
+takes the records in makes that harmless by the id that each record carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+import struct
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+MAGIC: Final = b"\xe7\x51"
+_HEADER = struct.Struct(">2sII")
+MAX_RECORD: Final = 1 << 20
+SEGMENT_BYTES: Final = 16 << 20
+SUFFIX: Final = ".spool"
+_ACK_SUFFIX = ".ack"
+_BACKLOG_RECORDS: Final = 20_000
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class SpoolStats:
+    """Counters since the start.
+
+    Attributes:
+        written: Records made durable.
+        groups: Disk flushes they took.
+        late: Records that could not be written at once and are kept in memory.
+        lost: Records given up.
+        error: The last write error; empty while writing works.
+    """
+
+    written: int = 0
+    groups: int = 0
+    late: int = 0
+    lost: int = 0
+    error: str = ""
+
+
+def encode(payload: bytes) -> bytes:
+    """The record of a payload."""
+    return _HEADER.pack(MAGIC, len(payload), zlib.crc32(payload)) + payload
+
+
+class SpoolWriter:
+    """Appends records from an event loop; one per process and folder.
+
+    Args:
+        folder: Made where it does not exist.
+        segment_bytes: When a new segment is begun.
+        group_seconds: How long a flush waits for company. 0: records that arrive during one flush share the
+            next, which is enough on a fast disk.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES, group_seconds: float = 0.0) -> None:
+        self.folder = folder
+        self.stats = SpoolStats()
+        self._segment_bytes = segment_bytes
+        self._group_seconds = group_seconds
+        self._pending: list[bytes] = []
+        self._waiters: list[asyncio.Future[bool]] = []
+        self._backlog: list[bytes] = []
+        self._writer_id = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+        self._sequence = 0
+        self._handle = -1
+        self._size = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begin in the running event loop.
+
+        Raises:
+            OSError: The folder cannot be made.
+        """
+        if self._thread is not None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._thread.start()
+
+    async def append(self, payload: bytes) -> bool:
+        """Append a record and wait until it is on disk.
+
+        Returns:
+            False where the disk does not take it now: it is then kept in memory and written as soon as that
+            works again (see :class:`SpoolStats` for what was late or lost). The caller goes on either way.
+        """
+        return await self.submit(payload)
+
+    def submit(self, payload: bytes) -> asyncio.Future[bool]:
+        """Like :meth:`append`; returns the future. Call it from the loop of :meth:`start`."""
+        loop = self._loop
+        if loop is None:
+            raise RuntimeError("the spool is not started")
+        waiter: asyncio.Future[bool] = loop.create_future()
+        with self._wake:
+            self._pending.append(encode(payload))
+            self._waiters.append(waiter)
+            if len(self._pending) == 1:
+                self._wake.notify()
+        return waiter
+
+    async def stop(self) -> None:
+        """Write what is there and close the segment."""
+        thread = self._thread
+        if thread is None:
+            return
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        await asyncio.to_thread(thread.join)
+        self._thread = None
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._pending and not self._stopping:
+                    # With a backlog, try again from time to time even where no event arrives.
+                    if not self._wake.wait(timeout=0.5 if self._backlog else None):
+                        break
+                stopping = self._stopping
+            if self._group_seconds and not stopping:
+                time.sleep(self._group_seconds)
+            with self._wake:
+                records, self._pending = self._pending, []
+                waiters, self._waiters = self._waiters, []
+            if records or self._backlog:
+                self._commit(records, waiters)
+            elif stopping:
+                break
+            if stopping and not self._pending:
+                break
+        if self._backlog:
+            self.stats.lost += len(self._backlog)
+            log.error("spool.lost", folder=self.folder.name, records=len(self._backlog), error=self.stats.error)
+        self._close_segment()
+
+    def _commit(self, records: list[bytes], waiters: list[asyncio.Future[bool]]) -> None:
+        group = [*self._backlog, *records] if self._backlog else records
+        durable = self._write(b"".join(group))
+        if durable:
+            self.stats.written += len(group)
+            self.stats.groups += 1
+            self._backlog = []
+        else:
+            kept = group[-_BACKLOG_RECORDS:]
+            self.stats.lost += len(group) - len(kept)
+            self.stats.late += len(records)
+            self._backlog = kept
+        loop = self._loop
+        if loop is not None and waiters:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_resolve, waiters, durable)
+
+    def _write(self, data: bytes) -> bool:
+        start = self._size
+        try:
+            if self._handle < 0 or self._size >= self._segment_bytes:
+                self._open_segment()
+                start = self._size
+            view = memoryview(data)
+            while view:
+                written = os.write(self._handle, view)
+                view = view[written:]
+                self._size += written
+            os.fdatasync(self._handle)
+        except OSError as error:
+            self._failed(error, start)
+            return False
+        if self.stats.error:
+            log.warning("spool.recovered", folder=self.folder.name, late=self.stats.late, lost=self.stats.lost)
+            self.stats.error = ""
+        return True
+
+    def _failed(self, error: OSError, start: int) -> None:
+        name = errno.errorcode.get(error.errno or 0, "error")
+        if self.stats.error != name:
+            log.error("spool.write_failed", folder=self.folder.name, error=name, detail=str(error))
+        self.stats.error = name
+        if self._handle >= 0:
+            # What was written of the group is cut off again, so that it is not there twice later. Where even
+            # that fails the next segment starts afresh, and readers step over the torn record.
+            try:
+                os.ftruncate(self._handle, start)
+                self._size = start
+            except OSError:
+                self._close_segment()
+
+    def _open_segment(self) -> None:
+        self._close_segment()
+        self._sequence += 1
+        path = self.folder / f"{self._writer_id}-{self._sequence:06d}{SUFFIX}"
+        draft = path.with_suffix(".new")
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            # Locked before it gets the name that readers look for: they never see a segment without its writer.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            draft.rename(path)
+            _sync_folder(self.folder)
+        except OSError:
+            os.close(handle)
+            raise
+        self._handle, self._size = handle, 0
+
+    def _close_segment(self) -> None:
+        if self._handle >= 0:
+            with suppress(OSError):
+                os.close(self._handle)
+        self._handle, self._size = -1, 0
+
+
+def _resolve(waiters: list[asyncio.Future[bool]], durable: bool) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(durable)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one segment, and where they end.
+
+    Attributes:
+        segment: The file.
+        payloads: In order.
+        end: Offset to note once they are taken in.
+        finished: The segment ends here and has no writer any more.
+    """
+
+    segment: Path
+    payloads: tuple[bytes, ...]
+    end: int
+    finished: bool
+
+
+@dataclass(slots=True)
+class ReaderStats:
+    """What a reader met: records read, records torn by a killed writer, stretches of damaged bytes."""
+
+    read: int = 0
+    torn: int = 0
+    damaged: int = 0
+
+
+@dataclass(slots=True)
+class SpoolReader:
+    """Follows all segments of a folder, oldest first. One reader per folder at a time (see :meth:`lock`)."""
+
+    folder: Path
+    stats: ReaderStats = field(default_factory=ReaderStats)
+    _lock: int = -1
+
+    def lock(self) -> bool:
+        """Become the folder's one reader; False where another process is."""
+        if self._lock >= 0:
+            return True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.folder / "reader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        self._lock = handle
+        return True
+
+    def unlock(self) -> None:
+        """Let another process read."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def batches(self, limit: int = 500) -> Iterator[Batch]:
+        """What is there and was not acknowledged, at most ``limit`` records per batch."""
+        for segment in sorted(self.folder.glob(f"*{SUFFIX}")):
+            yield from self._segment(segment, limit)
+
+    def pending_bytes(self) -> int:
+        """Bytes that wait to be taken in."""
+        total = 0
+        for segment in self.folder.glob(f"*{SUFFIX}"):
+            with suppress(FileNotFoundError):
+                total += max(0, segment.stat().st_size - self._position(segment))
+        return total
+
+    def acknowledge(self, batch: Batch) -> None:
+        """Note durably that a batch was taken in; a finished segment is removed."""
+        ack = batch.segment.with_suffix(_ACK_SUFFIX)
+        if batch.finished:
+            batch.segment.unlink(missing_ok=True)
+            ack.unlink(missing_ok=True)
+            return
+        draft = ack.with_suffix(".ack-new")
+        with draft.open("w") as file:
+            file.write(f"{batch.end}\n")
+            file.flush()
+            os.fdatasync(file.fileno())
+        draft.replace(ack)
+
+    def _position(self, segment: Path) -> int:
+        try:
+            return int(segment.with_suffix(_ACK_SUFFIX).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def _segment(self, segment: Path, limit: int) -> Iterator[Batch]:
+        try:
+            handle = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        with os.fdopen(handle, "rb") as file:
+            # Asked before reading: whoever held the lock then may add to the file, nobody else can.
+            live = _has_writer(handle)
+            at = self._position(segment)
+            file.seek(at)
+            data = file.read()
+        start = 0
+        payloads: list[bytes] = []
+        while True:
+            payload, end = self._next(data, start, live)
+            if payload is None:
+                finished = not live
+                if payloads or finished:
+                    if finished and end < len(data):
+                        self.stats.torn += 1
+                        log.warning("spool.torn_record", segment=segment.name, bytes=len(data) - end)
+                    yield Batch(segment, tuple(payloads), at + end, finished)
+                return
+            payloads.append(payload)
+            self.stats.read += 1
+            start = end
+            if len(payloads) >= limit:
+                yield Batch(segment, tuple(payloads), at + end, finished=False)
+                payloads = []
+
+    def _next(self, data: bytes, start: int, live: bool) -> tuple[bytes | None, int]:
+        """The next whole record and where it ends; None and ``start`` where there is none (yet)."""
+        at = start
+        while at >= 0:
+            if at + _HEADER.size <= len(data):
+                magic, length, checksum = _HEADER.unpack_from(data, at)
+                end = at + _HEADER.size + length
+                if magic == MAGIC and length <= MAX_RECORD and end <= len(data):
+                    payload = data[at + _HEADER.size : end]
+                    if zlib.crc32(payload) == checksum:
+                        if at > start:
+                            self.stats.damaged += 1
+                            log.error("spool.damaged", skipped_bytes=at - start)
+                        return payload, end
+            if live:
+                return None, start
+            # Nobody writes any more: step over what is damaged to the next whole record, if there is one.
+            at = data.find(MAGIC, at + 1)
+        return None, start
+
+
+def _has_writer(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    return False

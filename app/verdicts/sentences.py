@@ -1,0 +1,66 @@
+"""The one table of evidence sentences: what each signal means, in words a reader understands.
+
+English is the source text; the catalogue ``gateway`` holds German and Japanese. Fields are hostile text
+(hosts, words of a URL): they are filled in after translation and escaped by whoever shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from app.messages.host_findings import TEMPLATES
+
+_OWN: Final[dict[str, str]] = {
+    "listed_malicious": "The address {entry} is on a list of dangerous sites ({list}).",
+    "listed_suspicious": "The address {entry} is on a list of doubtful sites ({list}).",
+    "known_good": "The site {host} belongs to {owner}.",
+    "wrapped": "The link leads through {wrapper} to {host}.",
+    "wrapped_opaque": "The link leads through {wrapper}, which does not show where it ends.",
+    "not_web": "The address is not one of a web page.",
+    "unreadable": "The address cannot be read.",
+    "odd_port": "The site is asked on the unusual port {port}.",
+    "free_hosting": "The page lies on {service}, where anybody can put pages without being known.",
+    "suspicious_path": "The address asks for “{word}” on a site that is not known for it.",
+    "many_labels": "The site's name is made of many parts ({host}), which hides whose it is.",
+    "redirector": "The address carries another address to go on to: {target}.",
+    "download": "The address leads to a file that can run programs ({name}).",
+    "no_encryption": "The page is not encrypted, so others could read or change it.",
+    "young": "The site's name was registered on {date}.",
+    "login_page": "The page asks for a password, but it does not belong to {brand}.",
+    "cannot_see": "The checker could not see the page: {why}.",
+    "single_use": "The link looks like one that works only once, so it was judged without being opened.",
+    "redirects": "The link goes on to {host}.",
+    "too_many_redirects": "The link goes on more often than is allowed.",
+}
+
+SENTENCES: Final[Mapping[str, str]] = MappingProxyType({**TEMPLATES, **_OWN})
+"""Signal code -> English sentence with named fields."""
+
+_MAX_FIELD = 120
+
+
+def sentence(code: str, fields: Mapping[str, Any], gettext: Callable[[str], str] = str) -> str:
+    """The evidence in words.
+
+    Args:
+        code: A key of :data:`SENTENCES`; an unknown one gives the code itself, so that evidence kept by
+            a later version is never hidden.
+        fields: Values; longer ones are cut at 120 characters, control characters become spaces.
+        gettext: Translation of the template.
+    """
+    template = SENTENCES.get(code)
+    if template is None:
+        return code
+    values = {name: readable(str(value)) for name, value in fields.items()}
+    try:
+        return gettext(template).format_map(values)
+    except (KeyError, IndexError, ValueError):
+        return code
+
+
+def readable(text: str, limit: int = _MAX_FIELD) -> str:
+    """Text fit to be shown: nothing that controls a terminal or turns the writing direction, cut to length."""
+    kept = "".join(character if character.isprintable() else " " for character in text)
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
