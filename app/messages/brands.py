@@ -201,9 +201,9 @@ OWNERS: Final = _by_domain()
 
 
 USER_CONTENT: Final = words("""
-    1drv.ms amazonaws.com amazoncognito.com atlassian.net azure.net db.tt dropboxusercontent.com force.com goo.gl
-    googlegroups.com googleusercontent.com lnkd.in onmicrosoft.com sharepoint.com t.co t.me telegram.me wa.me
-    windows.net
+    1drv.ms amazonaws.com amazoncognito.com atlassian.net azure.net db.tt dropboxusercontent.com force.com
+    goo.gl googlegroups.com googleusercontent.com lnkd.in onmicrosoft.com sharepoint.com t.co t.me telegram.me
+    wa.me windows.net
 """)
 """Domains of brands where anybody can put a page or a link: they vouch for nothing."""
 
