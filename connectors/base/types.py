@@ -184,6 +184,8 @@ class FetchedMessage:
         thread_id: The provider's conversation id.
         places: Folder id or labels.
         is_read: Read state.
+        extra: Opaque to everybody but the connector: what it needs to write the message back and what
+            none of the other fields carries (Gmail: classification labels).
     """
 
     ref: MessageRef
@@ -198,6 +200,7 @@ class FetchedMessage:
     thread_id: str = ""
     places: tuple[str, ...] = ()
     is_read: bool = False
+    extra: str = ""
 
 
 @dataclass(frozen=True, slots=True)

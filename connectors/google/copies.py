@@ -1,0 +1,240 @@
+"""Finding the copy of a message that an earlier, interrupted try has made."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.base.errors import ConnectorError, MessageGone, VersionConflict
+from connectors.base.types import FetchedMessage, Mailbox
+from connectors.google import labels as names
+from connectors.google import marker
+from connectors.google.client import GoogleClient
+from connectors.google.fetch import RawMessage, get_raw
+
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be written in place of what.
+
+    Attributes:
+        original: The message to be replaced.
+        content: The new source, without a marker.
+        key: Idempotency key.
+        mark: Whether the copy carries our marker.
+    """
+
+    original: FetchedMessage
+    content: bytes
+    key: str
+    mark: bool
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Whose mailbox it is in."""
+        return self.original.ref.mailbox
+
+
+class CopyFinder:
+    """Tells our copies of one message from everything else.
+
+    Args:
+        client: Sends the calls.
+        marker_key: Secret of the marker's MAC.
+    """
+
+    def __init__(self, client: GoogleClient, marker_key: bytes) -> None:
+        self._client = client
+        self._marker_key = marker_key
+        self._uncertain: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+
+    # ---- what was sent, and whether it is this
+
+    def as_written(self, target: Target) -> bytes:
+        """The bytes to insert."""
+        if not target.mark:
+            return target.content
+        original = target.original.ref
+        return marker.stamp(self._marker_key, original.mailbox.id, original.id, target.key, target.content)
+
+    def expected_value(self, target: Target) -> str:
+        """The marker's value that the copy was sent with."""
+        original = target.original.ref
+        return marker.value(self._marker_key, original.mailbox.id, original.id, target.key, target.content)
+
+    def content_of(self, target: Target, raw: bytes) -> bytes | None:
+        """What a message that was read back holds, where that is what was to be written; else None.
+
+        Trace headers that Gmail put on top and another kind of line ends are accepted. For a marked copy
+        neither shows in the result, which is what follows the marker.
+        """
+        if target.mark:
+            marked = marker.read(self._marker_key, target.mailbox.id, raw)
+            if marked is None or marked.original_id != target.original.ref.id:
+                return None
+            return marked.content if marker.same_but_for_line_ends(marked.content, target.content) else None
+        if marker.same_but_for_line_ends(raw, target.content):
+            return raw
+        return raw if marker.without_prepended(raw, target.content) is not None else None
+
+    # ---- inserts of which nobody knows whether they took effect
+
+    def is_uncertain(self, target: Target) -> bool:
+        """Whether an insert of this process got no answer."""
+        return self._name(target) in self._uncertain
+
+    def set_uncertain(self, target: Target) -> None:
+        """Remember that; the history may lag behind such an insert, so the thread is searched then."""
+        self._uncertain[self._name(target)] = None
+        while len(self._uncertain) > _REMEMBERED:
+            self._uncertain.popitem(last=False)
+
+    def set_certain(self, target: Target) -> None:
+        """Forget it: the answer came."""
+        self._uncertain.pop(self._name(target), None)
+
+    @staticmethod
+    def _name(target: Target) -> tuple[str, str, str]:
+        return target.mailbox.id, target.original.ref.id, target.key
+
+    # ---- searching
+
+    async def find(self, target: Target) -> str:
+        """The id of a copy that an earlier try made; empty where there is none.
+
+        A marked copy with other content (the policy changed between two tries) is moved to the trash.
+
+        Raises:
+            MessageGone: The original no longer exists.
+            VersionConflict: The user moved it to the trash or to spam; nothing was written.
+        """
+        candidates = None if self.is_uncertain(target) else await self._added_since(target)
+        if candidates is None:
+            candidates = await self._in_thread(target)
+        found = ""
+        for candidate in candidates:
+            try:
+                message = await get_raw(self._client, target.mailbox, candidate)
+            except MessageGone:
+                continue
+            if names.TRASH in message.labels and names.TRASH not in target.original.places:
+                continue
+            if self.content_of(target, message.raw) is not None and not found:
+                found = candidate
+            elif self._is_ours(target, message):
+                await self._trash(target.mailbox, candidate)
+        return found
+
+    async def drop_others(self, target: Target, kept: str) -> None:
+        """After an insert without an answer: should it have arrived late, remove the second copy."""
+        self.set_certain(target)
+        if not target.mark:
+            return
+        try:
+            for candidate in await self._in_thread(target, original_needed=False):
+                if candidate == kept:
+                    continue
+                message = await get_raw(self._client, target.mailbox, candidate)
+                if names.TRASH not in message.labels and self._is_ours(target, message):
+                    await self._trash(target.mailbox, candidate)
+        except ConnectorError:
+            return  # the replacement is complete; a second copy is marked as ours and skipped for good
+
+    def _is_ours(self, target: Target, message: RawMessage) -> bool:
+        if not target.mark or message.id == target.original.ref.id:
+            return False
+        marked = marker.read(self._marker_key, target.mailbox.id, message.raw)
+        return marked is not None and hmac.compare_digest(marked.original_id.encode(), target.original.ref.id.encode())
+
+    async def _trash(self, mailbox: Mailbox, message_id: str) -> None:
+        body = {"addLabelIds": [names.TRASH], "removeLabelIds": [names.INBOX]}
+        request = self._client.gmail.messages.modify(userId=mailbox.address, id=message_id, body=body)
+        try:
+            await self._client.mail(mailbox, request, "moving a superseded copy to the trash")
+        except MessageGone:
+            return
+
+    async def _added_since(self, target: Target) -> list[str] | None:
+        """Messages that joined the thread since the original was fetched; None where history cannot tell.
+
+        The ``historyId`` of a message may be used as ``startHistoryId``
+        (https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.history/list).
+        """
+        original = target.original
+        if not original.version:
+            return None
+        request = self._client.gmail.history.list(
+            userId=target.mailbox.address, startHistoryId=original.version, maxResults=500
+        )
+        try:
+            answer = await self._client.mail(target.mailbox, request, "looking for an earlier copy")
+        except MessageGone:
+            return None
+        if answer.get("nextPageToken"):
+            return None
+        added: dict[str, None] = {}
+        gained: set[str] = set()
+        for item in answer.get("history") or ():
+            for entry in item.get("messagesAdded") or ():
+                message = entry.get("message") or {}
+                if message.get("threadId") == original.thread_id and message.get("id") != original.ref.id:
+                    added[str(message.get("id"))] = None
+            for entry in item.get("messagesDeleted") or ():
+                gone = str((entry.get("message") or {}).get("id"))
+                if gone == original.ref.id:
+                    raise MessageGone("The user deleted the message; nothing was written.")
+                added.pop(gone, None)
+            for entry in item.get("labelsAdded") or ():
+                if (entry.get("message") or {}).get("id") == original.ref.id:
+                    gained |= {str(label) for label in entry.get("labelIds") or ()}
+            for entry in item.get("labelsRemoved") or ():
+                if (entry.get("message") or {}).get("id") == original.ref.id:
+                    gained -= {str(label) for label in entry.get("labelIds") or ()}
+        _not_moved(original, gained)
+        return list(added)
+
+    async def _in_thread(self, target: Target, *, original_needed: bool = True) -> list[str]:
+        """Messages of the thread that may be copies, by their headers."""
+        original = target.original
+        request = self._client.gmail.threads.get(
+            userId=target.mailbox.address,
+            id=original.thread_id or original.ref.id,
+            format="metadata",
+            metadataHeaders=[marker.NAME, "Message-ID"],
+        )
+        answer = await self._client.mail(target.mailbox, request, "searching the conversation for a copy")
+        candidates: list[str] = []
+        seen = False
+        for message in answer.get("messages") or ():
+            if message.get("id") == original.ref.id:
+                seen = True
+                _not_moved(original, {str(label) for label in message.get("labelIds") or ()})
+            elif self._may_be_copy(target, _headers(message)):
+                candidates.append(str(message.get("id")))
+        if original_needed and not seen:
+            raise MessageGone("The user deleted the message; nothing was written.")
+        return candidates
+
+    @staticmethod
+    def _may_be_copy(target: Target, headers: dict[str, str]) -> bool:
+        if target.mark:
+            return f"o={target.original.ref.id};" in headers.get(marker.NAME.lower(), "")
+        return headers.get("message-id", "") == target.original.internet_message_id
+
+
+def _headers(message: dict[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for header in (message.get("payload") or {}).get("headers") or ():
+        found.setdefault(str(header.get("name", "")).lower(), " ".join(str(header.get("value", "")).split()))
+    return found
+
+
+def _not_moved(original: FetchedMessage, seen: set[str]) -> None:
+    """Refuse to write where the user has moved the original out of reach since it was fetched."""
+    for label in (names.TRASH, names.SPAM):
+        if label in seen and label not in original.places:
+            raise VersionConflict("The user moved the message away meanwhile; nothing was written.")
