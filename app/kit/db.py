@@ -48,6 +48,18 @@ class Base(DeclarativeBase):
     }
 
 
+def tenant_of(session: AsyncSession) -> uuid.UUID:
+    """The tenant whose rows a unit of work sees.
+
+    Raises:
+        LookupError: It names none.
+    """
+    tenant = session.info.get("tenant_id")
+    if not isinstance(tenant, uuid.UUID):
+        raise LookupError("the unit of work names no tenant")
+    return tenant
+
+
 def sqlalchemy_url(url: str) -> str:
     """The same address for SQLAlchemy's psycopg 3 dialect."""
     for prefix in ("postgresql://", "postgres://"):
@@ -73,8 +85,11 @@ class Database:
 
     @asynccontextmanager
     async def tenant(self, tenant_id: uuid.UUID) -> AsyncIterator[AsyncSession]:
-        """A transaction that sees one tenant; committed at the end, rolled back on an error."""
-        async with self._sessions() as session, session.begin():
+        """A transaction that sees one tenant; committed at the end, rolled back on an error.
+
+        ``session.info["tenant_id"]`` names the tenant.
+        """
+        async with self._sessions(info={"tenant_id": tenant_id}) as session, session.begin():
             await session.execute(
                 text("SELECT set_config('postern.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)}
             )

@@ -52,16 +52,19 @@ KINDS = (
     "form",
     "formaction",
     "svg",
+    "mathml",
     "meta_refresh",
+    "base",
     "vml",
+    "conditional",
     "ping",
+    "frame",
     "text",
     "html_text",
     "qr",
+    "calendar",
     "attachment",
-    "base",
-    "link",
-    "iframe",
+    "amp",
 )
 """Kinds of link by their number in the token: append only, never reorder."""
 

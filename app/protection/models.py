@@ -95,6 +95,8 @@ class MessageRow(Base):
     links: Mapped[int] = mapped_column(server_default="0")
     warnings: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
     version: Mapped[str] = mapped_column(server_default="")
+    restore_run: Mapped[int] = mapped_column(server_default="0")
+    """The last restore run that counted this message."""
 
     __table_args__ = (
         UniqueConstraint("tenant_id", "mailbox_id", "external_id"),
@@ -160,6 +162,7 @@ class RestoreRun(Base):
     failed: Mapped[int] = mapped_column(server_default="0")
     gone: Mapped[int] = mapped_column(server_default="0")
     last_message_id: Mapped[int] = mapped_column(server_default="0")
+    """Messages that came after the request are not part of it."""
     finished_at: Mapped[datetime | None]
 
 

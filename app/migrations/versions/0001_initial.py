@@ -238,6 +238,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("version", sa.String(), server_default="", nullable=False),
+        sa.Column("restore_run", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_messages")),
         sa.UniqueConstraint(
             "tenant_id",

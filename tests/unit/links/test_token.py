@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from app.kit.crypto import KeyRing
 from app.links import LinkBroken, LinkOpener, Minter, PayloadNeeded, message_opener, visible_host
-from app.links.token import MAX_LINK_CHARACTERS
+from app.links.token import KINDS, MAX_LINK_CHARACTERS
+from app.messages.types import LinkKind
 
 GATEWAY = "https://gw.example"
 RING = KeyRing({1: bytes(range(32))})
@@ -124,3 +125,7 @@ def test_links_of_another_tenant_are_foreign_and_of_another_message_are_told_apa
 )
 def test_the_visible_host_is_the_one_a_browser_would_go_to(url: str, shown: str) -> None:
     assert visible_host(url) == shown
+
+
+def test_every_kind_of_link_the_transformer_finds_has_its_number() -> None:
+    assert {kind.value for kind in LinkKind} <= set(KINDS)

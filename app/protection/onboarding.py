@@ -1,0 +1,231 @@
+"""Connecting a tenant: consent judged, access probed, the tenant made active.
+
+What a consent page sends back proves nothing: a forged callback could name a tenant that consented earlier
+and bind it to the attacker's account. So the tenant is always the one of the validated sign-in, and an answer
+that names another is refused; what was really granted is then probed with the application's own credentials
+(https://learn.microsoft.com/entra/identity-platform/v2-admin-consent,
+https://developers.google.com/identity/protocols/oauth2/service-account#delegatingauthority).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit.service import record
+from app.kit.db import Database
+from app.kit.errors import Conflict, NotFound, Refused
+from app.protection import service
+from app.protection.providers import Providers, TenantGrant
+from app.tenants.accounts import TenantStatus, make_owner
+from app.tenants.actor import Actor, Permission
+from app.tenants.models import Tenant
+from connectors.base.errors import ConnectorError
+from connectors.base.types import AccessCheck, CheckStatus, ConsentAnswer, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What connecting came to.
+
+    Attributes:
+        checks: Every access check.
+        active: Whether the tenant is connected now.
+        mailboxes: How many were found, where it is.
+    """
+
+    checks: tuple[AccessCheck, ...]
+    active: bool
+    mailboxes: int = 0
+
+
+def grant_of(tenant: Tenant, admin_address: str | None = None) -> TenantGrant:
+    """What opens the tenant's connector; with another administrator's address while that one connects it."""
+    return TenantGrant(
+        tenant_id=tenant.tenant_id,
+        no=tenant.no,
+        provider=Provider(tenant.provider),
+        external_id=tenant.external_id,
+        admin_address=tenant.admin_address if admin_address is None else admin_address,
+    )
+
+
+def judge_consent(answer: ConsentAnswer, external_tenant: str) -> None:
+    """Refuse an answer that does not grant access to exactly the tenant of the sign-in.
+
+    Args:
+        answer: What the consent page sent back; its error was looked at before anything else.
+        external_tenant: The provider's tenant id from the validated id_token.
+
+    Raises:
+        Refused: ``consent_refused``, ``consent_not_granted`` or ``consent_other_tenant``.
+    """
+    if answer.error:
+        raise Refused("Access was not granted. Nothing was changed.", "consent_refused")
+    if not answer.granted:
+        raise Refused("The answer does not say that access was granted. Nothing was changed.", "consent_not_granted")
+    if answer.external_tenant.lower() != external_tenant.lower():
+        raise Refused(
+            "The answer is for another organisation than the one you signed in with. Nothing was changed.",
+            "consent_other_tenant",
+        )
+
+
+def may_connect(actor: Actor, status: str) -> None:
+    """Refuse who may not grant access now.
+
+    Raises:
+        Forbidden: The role does not configure this tenant.
+        Conflict: The tenant is connected already, and only its owner may renew the grant.
+    """
+    actor.require(Permission.CONFIGURE)
+    if status != TenantStatus.ONBOARDING and not actor.can(Permission.MANAGE_PEOPLE):
+        raise Conflict("This organisation is connected already. Only its owner may grant access again.")
+
+
+async def note_consent(session: AsyncSession, actor: Actor, now: datetime) -> None:
+    """Record that the provider says access was granted; what was granted is probed next."""
+    tenant = await _locked(session, actor)
+    may_connect(actor, tenant.status)
+    tenant.consented_at = now
+    await record(session, actor, "consent.granted", tenant.external_id)
+
+
+async def connect(
+    database: Database, providers: Providers, actor: Actor, admin_address: str, now: datetime
+) -> Connected:
+    """Probe the grant and, where nothing required fails, make the tenant active with the actor as owner.
+
+    Args:
+        database: Of the application.
+        providers: Opens the connector.
+        actor: The administrator who connects.
+        admin_address: Their address from the validated sign-in; a provider that asks the directory on an
+            administrator's behalf asks on theirs, which proves that they are one.
+        now: The time.
+
+    Returns:
+        The checks and the outcome. Nothing is activated where a check failed or none passed.
+
+    Raises:
+        Forbidden: The role does not allow it.
+        Conflict: Somebody else connected the tenant meanwhile.
+    """
+    async with database.tenant(actor.tenant_id) as session:
+        tenant = await _locked(session, actor)
+        may_connect(actor, tenant.status)
+        first = tenant.status == TenantStatus.ONBOARDING
+    # The probe talks to the provider: no transaction is held meanwhile.
+    address = admin_address if first else tenant.admin_address
+    grant = grant_of(tenant, address)
+    checks = await probe(providers, grant)
+    async with database.tenant(actor.tenant_id) as session:
+        tenant = await _locked(session, actor)
+        may_connect(actor, tenant.status)
+        if first and tenant.status != TenantStatus.ONBOARDING:
+            raise Conflict("Somebody else connected this organisation meanwhile.")
+        _store(tenant, checks, now)
+        if not sufficient(checks):
+            await record(session, actor, "tenant.checked", tenant.name, {"failed": failed_keys(checks)})
+            return Connected(tuple(checks), active=False)
+        if tenant.consented_at is None:
+            tenant.consented_at = now
+        if first:
+            tenant.admin_address = address
+            await make_owner(session, actor)
+        if tenant.status != TenantStatus.PAUSED:
+            tenant.status = TenantStatus.ACTIVE.value
+        await record(session, actor, "tenant.connected" if first else "tenant.renewed", tenant.name)
+    mailboxes = await service.import_mailboxes(database, providers, grant)
+    return Connected(tuple(checks), active=True, mailboxes=mailboxes)
+
+
+async def check_again(database: Database, providers: Providers, actor: Actor, now: datetime) -> list[AccessCheck]:
+    """Probe the grant of a connected tenant and keep what was found; its status is left as it is.
+
+    Raises:
+        Forbidden: The role does not configure.
+    """
+    actor.require(Permission.CONFIGURE)
+    async with database.tenant(actor.tenant_id) as session:
+        tenant = await _read(session, actor)
+    checks = await probe(providers, grant_of(tenant))
+    async with database.tenant(actor.tenant_id) as session:
+        tenant = await _locked(session, actor)
+        _store(tenant, checks, now)
+        await record(session, actor, "tenant.checked", tenant.name, {"failed": failed_keys(checks)})
+    return checks
+
+
+async def probe(providers: Providers, grant: TenantGrant) -> list[AccessCheck]:
+    """All access checks. A provider that does not answer is one more check, which could not be told."""
+    try:
+        return await providers.connector(grant).check_access()
+    except ConnectorError as error:
+        return [
+            AccessCheck(
+                "provider",
+                CheckStatus.UNKNOWN,
+                f"The provider could not be asked: {error}",
+                "Wait a minute and check again.",
+            )
+        ]
+
+
+def sufficient(checks: Iterable[AccessCheck]) -> bool:
+    """Whether protection can work: nothing failed, and something was really proved."""
+    statuses = [check.status for check in checks]
+    return CheckStatus.FAILED not in statuses and CheckStatus.PASSED in statuses
+
+
+def failed_keys(checks: Iterable[AccessCheck]) -> list[str]:
+    """Names of the checks that failed."""
+    return [check.key for check in checks if check.status is CheckStatus.FAILED]
+
+
+def checks_to_json(checks: Iterable[AccessCheck]) -> list[dict[str, Any]]:
+    """As kept with the tenant."""
+    return [
+        {
+            "key": check.key,
+            "status": check.status.value,
+            "summary": check.summary,
+            "remedy": check.remedy,
+            "link": check.link,
+        }
+        for check in checks
+    ]
+
+
+def checks_from_json(stored: Iterable[Any]) -> list[AccessCheck]:
+    """As kept with the tenant, back again."""
+    return [
+        AccessCheck(item["key"], CheckStatus(item["status"]), item["summary"], item["remedy"], item["link"])
+        for item in stored
+    ]
+
+
+def _store(tenant: Tenant, checks: list[AccessCheck], now: datetime) -> None:
+    tenant.checks = checks_to_json(checks)
+    tenant.checked_at = now
+
+
+async def _read(session: AsyncSession, actor: Actor) -> Tenant:
+    tenant = await session.get(Tenant, actor.tenant_id)
+    if tenant is None:
+        raise NotFound("The organisation is not here any more.")
+    return tenant
+
+
+async def _locked(session: AsyncSession, actor: Actor) -> Tenant:
+    tenant = await session.scalar(
+        select(Tenant).where(Tenant.tenant_id == actor.tenant_id).with_for_update()
+    )
+    if tenant is None:
+        raise NotFound("The organisation is not here any more.")
+    return tenant

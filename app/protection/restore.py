@@ -1,0 +1,234 @@
+"""Giving back original links: of one message, and of all messages a request names.
+
+A link's token carries the bytes it replaced, so nothing but the keys is needed; where the transformer said
+that it is not enough (an undo record), the record is kept sealed in the message's journal.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.links.mint import message_opener
+from app.messages import restore, restore_body
+from app.protection import journal
+from app.protection.content import content_hash, rebuilt
+from app.protection.models import MailboxRow, MessageRow, RestoreRun
+from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, load_row, resume_state
+from app.protection.queue import defer_restore
+from app.protection.runtime import Runtime
+from app.protection.states import MessageState
+from connectors.base.errors import ConnectorError, MessageGone, VersionConflict
+from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceState, ReplaceStep
+
+BATCH = 50
+_VERSION_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What became of one message: ``restored``, ``failed`` or ``gone``, and why."""
+
+    outcome: str
+    reason: str = ""
+
+
+async def restore_message(runtime: Runtime, work: MailboxWork, message_id: int, actor: str) -> Restored:
+    """Give one message its original links back. Runs under the mailbox's lock.
+
+    Raises:
+        ConnectorError: Transient ones and those that concern the mailbox or the tenant.
+    """
+    for attempt in range(_VERSION_TRIES):
+        try:
+            return await _attempt(runtime, work, message_id, actor)
+        except MessageGone:
+            return await _end(runtime, work, message_id, MessageState.GONE, Restored("gone", "deleted"), actor)
+        except VersionConflict as error:
+            if attempt == _VERSION_TRIES - 1:
+                return await _end(
+                    runtime, work, message_id, MessageState.PROTECTED, Restored("failed", str(error)), actor
+                )
+    raise AssertionError("unreachable")
+
+
+async def resume_restore(runtime: Runtime, work: MailboxWork, message_id: int) -> None:
+    """Finish a restore that was left half way."""
+    await restore_message(runtime, work, message_id, "Postern")
+
+
+async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: str) -> Restored:
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await load_row(session, message_id)
+        if row.state == MessageState.RESTORED:
+            return Restored("restored")
+        if row.state not in (MessageState.PROTECTED, MessageState.RESTORING):
+            return Restored("failed", f"the message is {row.state}")
+        row.state = MessageState.RESTORING.value
+        undo = journal.open_undo(runtime, row)
+    source = row.current_id
+    if row.step_kind == "restore" and row.step in (ReplaceStep.VERIFIED.value, ReplaceStep.REMOVED.value):
+        gone = await _is_gone(work, source)
+        if gone and row.step_new_id != source:
+            return await _restored(runtime, work, message_id, row.step_new_id, "", actor, exact=None)
+    fetched = await work.connector.fetch(MessageRef(work.mailbox, source))
+    opener = message_opener(runtime.opener(), work.grant.no, work.mailbox_id, message_id)
+    content = fetched.content
+    result = (
+        restore(content.raw, opener, undo)
+        if isinstance(content, MimeContent)
+        else restore_body(content.content, content.is_html, opener, undo)
+    )
+    if not result.changed:
+        if result.failed:
+            reason = f"{len(result.failed)} links could not be taken back"
+            return await _end(
+                runtime, work, message_id, MessageState.PROTECTED, Restored("failed", reason), actor
+            )
+        exact = content_hash(content) == row.original_hash
+        return await _restored(runtime, work, message_id, source, fetched.version, actor, exact=exact)
+    before = rebuilt(content, result.content)
+
+    async def record(step: ReplaceState) -> None:
+        async with runtime.db.tenant(work.tenant_id) as session:
+            journal.record_step(session, await load_row(session, message_id), "restore", step)
+
+    done = await work.connector.replace(
+        Replacement(original=fetched, content=before, replaced_links=(), mark=False),
+        f"restore:{message_id}",
+        record,
+        resume_state(row) if row.step_kind == "restore" else None,
+    )
+    exact = content_hash(before) == row.original_hash
+    return await _restored(
+        runtime, work, message_id, done.ref.id, done.version, actor, exact=exact, failed=len(result.failed)
+    )
+
+
+async def _is_gone(work: MailboxWork, message_id: str) -> bool:
+    try:
+        await work.connector.fetch(MessageRef(work.mailbox, message_id))
+    except MessageGone:
+        return True
+    return False
+
+
+async def _restored(
+    runtime: Runtime,
+    work: MailboxWork,
+    message_id: int,
+    current_id: str,
+    version: str,
+    actor: str,
+    *,
+    exact: bool | None,
+    failed: int = 0,
+) -> Restored:
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await load_row(session, message_id)
+        row.current_id = current_id
+        row.version = version
+        row.state = MessageState.RESTORED.value
+        row.reason = ""
+        row.finished_at = runtime.clock()
+        row.undo_sealed = None
+        journal.clear_step(row)
+        journal.add_event(session, row, "restored", actor, exact=exact, links_left=failed)
+    return Restored("restored")
+
+
+async def _end(
+    runtime: Runtime, work: MailboxWork, message_id: int, state: MessageState, outcome: Restored, actor: str
+) -> Restored:
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await load_row(session, message_id)
+        row.state = state.value
+        journal.clear_step(row)
+        journal.add_event(session, row, f"restore_{outcome.outcome}", actor, reason=outcome.reason)
+    return outcome
+
+
+def to_restore(run: RestoreRun) -> Select[tuple[int]]:
+    """Ids of the messages of a run that it has not come to yet."""
+    query = select(MessageRow.id).where(
+        MessageRow.state.in_([MessageState.PROTECTED.value, MessageState.RESTORING.value]),
+        MessageRow.id <= run.last_message_id,
+        MessageRow.restore_run != run.id,
+    )
+    match run.scope:
+        case "message":
+            return query.where(MessageRow.id == int(run.target))
+        case "mailbox":
+            return query.where(MessageRow.mailbox_id == int(run.target))
+        case "domain":
+            mailboxes = select(MailboxRow.id).where(MailboxRow.domain == run.target)
+            return query.where(MessageRow.mailbox_id.in_(mailboxes))
+        case "tenant":
+            return query
+        case _:
+            raise ValueError(f"a restore has no scope {run.scope!r}")
+
+
+async def run_mailbox(runtime: Runtime, work: MailboxWork, run_id: int) -> None:
+    """Restore one mailbox's part of a run, in batches; after a crash it goes on where it stopped.
+
+    Raises:
+        ConnectorError: As :func:`restore_message`; the job is put off and goes on later.
+    """
+    async with runtime.db.tenant(work.tenant_id) as session:
+        run = await session.get(RestoreRun, (work.tenant_id, run_id))
+        if run is None or run.state in ("cancelled", "done"):
+            return
+        run.state = "running"
+        actor = run.requested_by
+        mine = to_restore(run).where(MessageRow.mailbox_id == work.mailbox_id).order_by(MessageRow.id.desc())
+    while True:
+        async with runtime.db.tenant(work.tenant_id) as session:
+            batch = list(await session.scalars(mine.limit(BATCH)))
+            if not batch:
+                await _close_if_done(runtime, session, work.tenant_id, run_id)
+                return
+        for message_id in batch:
+            if runtime.stopping.is_set():
+                async with runtime.db.tenant(work.tenant_id) as session:
+                    await defer_restore(session, work.tenant_id, work.mailbox_id, run_id)
+                return
+            try:
+                outcome = await restore_message(runtime, work, message_id, actor)
+            except STOPS_THE_MAILBOX:
+                raise
+            except ConnectorError as error:
+                outcome = await _end(
+                    runtime, work, message_id, MessageState.PROTECTED, Restored("failed", str(error)), actor
+                )
+            await _count(runtime, work.tenant_id, run_id, message_id, outcome)
+
+
+async def _count(
+    runtime: Runtime, tenant_id: uuid.UUID, run_id: int, message_id: int, outcome: Restored
+) -> None:
+    column = {"restored": RestoreRun.restored, "failed": RestoreRun.failed, "gone": RestoreRun.gone}[
+        outcome.outcome
+    ]
+    async with runtime.db.tenant(tenant_id) as session:
+        row = await load_row(session, message_id)
+        if row.restore_run == run_id:
+            return
+        row.restore_run = run_id
+        await session.execute(
+            update(RestoreRun).where(RestoreRun.id == run_id).values({column: column + 1})
+        )
+
+
+async def _close_if_done(
+    runtime: Runtime, session: AsyncSession, tenant_id: uuid.UUID, run_id: int
+) -> None:
+    run = await session.get(RestoreRun, (tenant_id, run_id), with_for_update=True)
+    if run is None or run.state != "running":
+        return
+    if await session.scalar(to_restore(run).limit(1)) is None:
+        run.state = "done"
+        run.finished_at = runtime.clock()

@@ -1,0 +1,216 @@
+"""What an administrator can ask for: protection on and off, restore, pause. Each defers jobs, none does the work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.audit.service import record
+from app.kit.clock import utc_now
+from app.kit.db import Database
+from app.kit.errors import Conflict, NotFound, Refused
+from app.protection.models import MailboxRow, MessageRow, RestoreRun
+from app.protection.providers import Providers, TenantGrant
+from app.protection.queue import defer_restore, defer_switch
+from app.protection.restore import to_restore
+from app.tenants.actor import Actor, Permission
+from app.tenants.models import Domain, Tenant
+
+SCOPES = ("message", "mailbox", "domain", "tenant")
+
+
+async def import_mailboxes(db: Database, providers: Providers, grant: TenantGrant) -> int:
+    """Read the tenant's mailboxes from its directory; new domains come with protection off (L2).
+
+    Returns:
+        How many enabled mailboxes there are.
+
+    Raises:
+        ConnectorError: The directory could not be read; what was known stays.
+    """
+    found = [mailbox async for mailbox in providers.connector(grant).mailboxes()]
+    async with db.tenant(grant.tenant_id) as session:
+        known = {row.external_id: row for row in await session.scalars(select(MailboxRow))}
+        domains = set(await session.scalars(select(Domain.name)))
+        for mailbox in found:
+            domain = mailbox.address.rpartition("@")[2]
+            row = known.pop(mailbox.id, None)
+            if row is None:
+                row = MailboxRow(
+                    tenant_id=grant.tenant_id, external_id=mailbox.id, address=mailbox.address, domain=domain
+                )
+                session.add(row)
+            appeared = not row.enabled and mailbox.enabled
+            row.address, row.domain, row.name = mailbox.address, domain, mailbox.name
+            row.aliases, row.enabled = list(mailbox.aliases), mailbox.enabled
+            if domain not in domains:
+                domains.add(domain)
+                session.add(Domain(tenant_id=grant.tenant_id, name=domain))
+            await session.flush()
+            protection = await session.get(Domain, (grant.tenant_id, domain))
+            if protection is not None and protection.protected and (row.cursor is None or appeared):
+                await defer_switch(session, grant.tenant_id, row.id, on=True)
+        for gone in known.values():
+            gone.enabled = False
+    return sum(1 for mailbox in found if mailbox.enabled)
+
+
+async def switch_domain(
+    session: AsyncSession, actor: Actor, name: str, *, protected: bool, dry_run: bool, since: datetime
+) -> None:
+    """Switch protection of a domain on or off.
+
+    Args:
+        session: The unit of work.
+        actor: Who asks.
+        name: The domain.
+        protected: On or off.
+        dry_run: Only record what would be done.
+        since: Mail received before this is left alone.
+
+    Raises:
+        Forbidden: The role may not configure.
+        NotFound: The tenant has no such domain.
+        Conflict: The tenant has not granted access.
+    """
+    actor.require(Permission.CONFIGURE)
+    domain = await session.get(Domain, (actor.tenant_id, name), with_for_update=True)
+    if domain is None:
+        raise NotFound(f"This organisation has no domain {name}.")
+    tenant = await session.get(Tenant, actor.tenant_id)
+    if protected and (tenant is None or tenant.status != "active"):
+        raise Conflict("Access to the mailboxes has not been granted. Nothing was switched on.")
+    domain.protected, domain.dry_run = protected, dry_run
+    domain.protect_since = since if protected else domain.protect_since
+    domain.changed_at = utc_now()
+    mailboxes = list(await session.scalars(select(MailboxRow).where(MailboxRow.domain == name, MailboxRow.enabled)))
+    for mailbox in mailboxes:
+        if protected:
+            mailbox.cursor = None
+        await defer_switch(session, actor.tenant_id, mailbox.id, on=protected)
+    await record(
+        session,
+        actor,
+        "domain.protected" if protected else "domain.unprotected",
+        name,
+        {"dry_run": dry_run, "since": since.isoformat(), "mailboxes": len(mailboxes)},
+    )
+
+
+async def request_restore(session: AsyncSession, actor: Actor, scope: str, target: str) -> int:
+    """Ask for original links back.
+
+    Args:
+        session: The unit of work.
+        actor: Who asks.
+        scope: ``message``, ``mailbox``, ``domain`` or ``tenant``.
+        target: Message number, mailbox number, domain name, or anything for the tenant.
+
+    Returns:
+        The run's number.
+
+    Raises:
+        Forbidden: The role may not restore.
+        NotFound: There is no such message, mailbox or domain.
+        Refused: There is no such scope.
+    """
+    actor.require(Permission.RESTORE)
+    if scope not in SCOPES:
+        raise Refused(f"A restore is for a {', '.join(SCOPES)}; nothing was started.", "restore_scope")
+    await _check_target(session, actor, scope, target)
+    newest = await session.scalar(select(func.coalesce(func.max(MessageRow.id), 0)))
+    run = RestoreRun(
+        tenant_id=actor.tenant_id,
+        scope=scope,
+        target=target,
+        requested_by=actor.label,
+        last_message_id=newest or 0,
+        restored=0,
+        failed=0,
+        gone=0,
+    )
+    session.add(run)
+    await session.flush()
+    chosen = to_restore(run).subquery()
+    counts = (
+        await session.execute(
+            select(MessageRow.mailbox_id, func.count())
+            .where(MessageRow.id.in_(select(chosen.c.id)))
+            .group_by(MessageRow.mailbox_id)
+        )
+    ).all()
+    run.total = sum(count for _, count in counts)
+    if not counts:
+        run.state, run.finished_at = "done", utc_now()
+    for mailbox_id, _ in counts:
+        await defer_restore(session, actor.tenant_id, mailbox_id, run.id)
+    await record(session, actor, "restore.requested", f"{scope} {target}", {"run": run.id, "messages": run.total})
+    return run.id
+
+
+async def _check_target(session: AsyncSession, actor: Actor, scope: str, target: str) -> None:
+    found: object | None = True
+    if scope in ("message", "mailbox"):
+        table = MessageRow if scope == "message" else MailboxRow
+        found = await session.get(table, (actor.tenant_id, int(target))) if target.isdigit() else None
+    elif scope == "domain":
+        found = await session.get(Domain, (actor.tenant_id, target))
+    if found is None:
+        raise NotFound(f"There is no {scope} {target}.")
+
+
+async def cancel_restore(session: AsyncSession, actor: Actor, run_id: int) -> None:
+    """Stop a restore run; what was restored stays restored.
+
+    Raises:
+        Forbidden: The role may not restore.
+        NotFound: There is no such run, or it has ended.
+    """
+    actor.require(Permission.RESTORE)
+    changed = await session.execute(
+        update(RestoreRun)
+        .where(RestoreRun.id == run_id, RestoreRun.state.in_(["waiting", "running"]))
+        .values(state="cancelled", finished_at=utc_now())
+        .returning(RestoreRun.id)
+    )
+    if changed.first() is None:
+        raise NotFound(f"There is no running restore {run_id}.")
+    await record(session, actor, "restore.cancelled", str(run_id))
+
+
+async def pause(session: AsyncSession, actor: Actor) -> None:
+    """Stop rewriting for the whole tenant; links already rewritten keep working.
+
+    Raises:
+        Forbidden: The role may not configure.
+        Conflict: The tenant is not active.
+    """
+    await _set_status(session, actor, ("active",), "paused")
+
+
+async def resume(session: AsyncSession, actor: Actor) -> None:
+    """Go on where it was paused: mail that came meanwhile is protected too.
+
+    Raises:
+        Forbidden: The role may not configure.
+        Conflict: The tenant is not paused or blocked.
+    """
+    await _set_status(session, actor, ("paused", "blocked", "revoked"), "active")
+    rows = await session.scalars(
+        select(MailboxRow.id)
+        .join(Domain, (Domain.tenant_id == MailboxRow.tenant_id) & (Domain.name == MailboxRow.domain))
+        .where(Domain.protected, MailboxRow.enabled)
+    )
+    for mailbox_id in list(rows):
+        await defer_switch(session, actor.tenant_id, mailbox_id, on=True)
+
+
+async def _set_status(session: AsyncSession, actor: Actor, before: tuple[str, ...], after: str) -> None:
+    actor.require(Permission.CONFIGURE)
+    tenant = await session.get(Tenant, actor.tenant_id, with_for_update=True)
+    if tenant is None or tenant.status not in before:
+        raise Conflict(f"This is possible only while protection is {' or '.join(before)}. Nothing was changed.")
+    old, tenant.status = tenant.status, after
+    await record(session, actor, f"tenant.{after}", tenant.name, {"before": old})

@@ -1,0 +1,108 @@
+"""Keeping each protected mailbox's subscription alive: made once, renewed in place, well before its end."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import select
+
+from app.kit.crypto import KeyRing
+from app.protection.models import SubscriptionRow
+from app.protection.protect import MailboxWork
+from app.protection.runtime import Runtime
+from connectors.base.types import Subscription
+
+log = structlog.get_logger()
+
+RENEW_SHARE = 0.5
+"""A subscription is renewed once less than this share of its life is left, so that a day's outage costs none."""
+
+_SECRET = "subscription-secret"
+
+
+def open_secret(keyring: KeyRing, tenant_id: uuid.UUID, sealed: bytes) -> str:
+    """The secret that a notification of this subscription must present."""
+    return keyring.open(_SECRET, tenant_id.bytes, sealed).decode()
+
+
+async def ensure(runtime: Runtime, work: MailboxWork) -> None:
+    """Subscribe a mailbox, or renew what there is where it is due.
+
+    Raises:
+        ConnectorError: Of the provider; notifications may be missing meanwhile, polling goes on.
+    """
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await session.scalar(select(SubscriptionRow).where(SubscriptionRow.mailbox_id == work.mailbox_id))
+    callback = runtime.callback_url(work.grant.provider)
+    if row is None:
+        await _store(runtime, work, await work.connector.subscribe(work.mailbox, callback))
+        return
+    if row.expires_at - runtime.clock() > work.connector.capabilities.subscription_ttl * RENEW_SHARE:
+        return
+    await _store(runtime, work, await work.connector.renew(_to_subscription(runtime, work, row), callback))
+
+
+async def renew_now(runtime: Runtime, work: MailboxWork, *, anew: bool = False) -> None:
+    """Renew at the provider's word (lifecycle notification); ``anew`` where it removed the subscription."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await session.scalar(select(SubscriptionRow).where(SubscriptionRow.mailbox_id == work.mailbox_id))
+    callback = runtime.callback_url(work.grant.provider)
+    if row is None or anew:
+        await _store(runtime, work, await work.connector.subscribe(work.mailbox, callback))
+    else:
+        await _store(runtime, work, await work.connector.renew(_to_subscription(runtime, work, row), callback))
+
+
+async def stop(runtime: Runtime, work: MailboxWork) -> None:
+    """End a mailbox's subscription."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await session.scalar(select(SubscriptionRow).where(SubscriptionRow.mailbox_id == work.mailbox_id))
+    if row is None:
+        return
+    await work.connector.unsubscribe(_to_subscription(runtime, work, row))
+    async with runtime.db.tenant(work.tenant_id) as session:
+        gone = await session.get(SubscriptionRow, (row.tenant_id, row.provider, row.id))
+        if gone is not None:
+            await session.delete(gone)
+
+
+def _to_subscription(runtime: Runtime, work: MailboxWork, row: SubscriptionRow) -> Subscription:
+    return Subscription(
+        id=row.id,
+        mailbox=work.mailbox,
+        expires_at=row.expires_at,
+        secret=open_secret(runtime.keyring, row.tenant_id, row.secret_sealed),
+    )
+
+
+async def _store(runtime: Runtime, work: MailboxWork, made: Subscription) -> None:
+    sealed = runtime.keyring.seal(_SECRET, work.tenant_id.bytes, made.secret.encode())
+    async with runtime.db.tenant(work.tenant_id) as session:
+        old = await session.scalar(select(SubscriptionRow).where(SubscriptionRow.mailbox_id == work.mailbox_id))
+        if old is not None and old.id != made.id:
+            await session.delete(old)
+            await session.flush()
+            old = None
+        if old is None:
+            session.add(
+                SubscriptionRow(
+                    tenant_id=work.tenant_id,
+                    provider=work.grant.provider.value,
+                    id=made.id,
+                    mailbox_id=work.mailbox_id,
+                    expires_at=made.expires_at,
+                    secret_sealed=sealed,
+                )
+            )
+        else:
+            old.expires_at = made.expires_at
+            old.secret_sealed = sealed
+            old.renewed_at = runtime.clock()
+    log.info(
+        "subscription.stored",
+        tenant=str(work.tenant_id),
+        mailbox=work.mailbox_id,
+        hours=round((made.expires_at - runtime.clock()) / timedelta(hours=1), 1),
+    )

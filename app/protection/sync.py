@@ -1,0 +1,210 @@
+"""Looking at one mailbox: what the provider says has changed since the cursor, each message to its end.
+
+The provider's cursor is the durable log. It moves only when every message up to it has reached a final
+state, so a worker may die anywhere: the next run sees the same page again, and the journal knows what of it
+is done. Notifications are hints that only make this run sooner.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import update
+
+from app.audit.service import record
+from app.policy.service import load_snapshot
+from app.protection import journal
+from app.protection.models import MailboxRow
+from app.protection.protect import MailboxWork, protect_ref, protect_row
+from app.protection.queue import defer_sync
+from app.protection.restore import resume_restore
+from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
+from app.protection.states import MessageState
+from app.tenants.actor import system_actor
+from app.tenants.models import Domain, Tenant
+from connectors.base.errors import (
+    AccessRevoked,
+    CursorExpired,
+    MailboxUnavailable,
+    MisconfiguredClient,
+    PermissionMissing,
+    Throttled,
+    Transient,
+)
+from connectors.base.types import ChangePage
+
+log = structlog.get_logger()
+
+PAGES_PER_JOB = 20
+"""A mailbox with more gives the worker back and goes on in another job, so that others have their turn."""
+
+RESYNC_MARGIN = timedelta(minutes=10)
+_BACKOFF_FIRST = 2.0
+_BACKOFF_CAP = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What one run did.
+
+    Attributes:
+        looked: Changes seen.
+        more: Whether another job was deferred at once because there is more.
+        stopped: Why it ended early, or empty.
+    """
+
+    looked: int
+    more: bool = False
+    stopped: str = ""
+
+
+async def open_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> tuple[MailboxWork, MailboxRow] | str:
+    """Everything needed to work on a mailbox, or why it is not to be worked on."""
+    async with runtime.db.tenant(tenant_id) as session:
+        grant, status = await grant_of(session, tenant_id)
+        mailbox = await mailbox_row(session, mailbox_id)
+        if mailbox is None:
+            return "no such mailbox"
+        domain = await session.get(Domain, (tenant_id, mailbox.domain))
+        policy = await load_snapshot(session, tenant_id)
+    if status != "active":
+        return f"tenant is {status}"
+    if domain is None or not domain.protected or domain.protect_since is None:
+        return "protection is off for this domain"
+    if not mailbox.enabled or mailbox.opted_out:
+        return "mailbox is disabled or opted out"
+    work = MailboxWork(
+        grant=grant,
+        mailbox=to_mailbox(mailbox),
+        mailbox_id=mailbox_id,
+        connector=runtime.providers.connector(grant),
+        policy=policy,
+        since=domain.protect_since,
+        dry_run=domain.dry_run,
+    )
+    return work, mailbox
+
+
+async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> SyncReport:
+    """Bring one mailbox up to date. Runs under the mailbox's lock; never raises for the provider's failures."""
+    opened = await open_work(runtime, tenant_id, mailbox_id)
+    if isinstance(opened, str):
+        return SyncReport(0, stopped=opened)
+    work, mailbox = opened
+    if mailbox.not_before is not None and mailbox.not_before > runtime.clock():
+        await _again(runtime, work, mailbox.not_before)
+        return SyncReport(0, stopped="the provider asked for quiet")
+    looked = 0
+    try:
+        cursor = mailbox.cursor
+        for number in range(PAGES_PER_JOB):
+            page = await _changes(work, cursor)
+            if number == 0:
+                await _take_up(runtime, work)
+            for change in page.changes:
+                if runtime.stopping.is_set():
+                    await _again(runtime, work, None)
+                    return SyncReport(looked, more=True, stopped="the worker is stopping")
+                if not change.removed:
+                    await protect_ref(runtime, work, change.ref)
+                looked += 1
+            await _advance(runtime, work, page)
+            cursor = page.cursor
+            if not page.more:
+                return SyncReport(looked)
+    except Throttled as error:
+        await _wait(runtime, work, error.retry_after, str(error), quiet=True)
+        return SyncReport(looked, stopped="throttled")
+    except Transient as error:
+        delay = min(_BACKOFF_FIRST * 2 ** min(mailbox.failures, 10), _BACKOFF_CAP)
+        await _wait(runtime, work, delay, str(error))
+        return SyncReport(looked, stopped="transient")
+    except MailboxUnavailable as error:
+        await _mailbox_trouble(runtime, work, str(error))
+        return SyncReport(looked, stopped="mailbox unavailable")
+    except MisconfiguredClient as error:
+        log.error("client.misconfigured", provider=work.grant.provider.value, error=str(error))
+        await _wait(runtime, work, 60.0, str(error))
+        return SyncReport(looked, stopped="misconfigured")
+    except (AccessRevoked, PermissionMissing) as error:
+        status = "revoked" if isinstance(error, AccessRevoked) else "blocked"
+        await stop_tenant(runtime, tenant_id, status, str(error))
+        return SyncReport(looked, stopped=status)
+    await _again(runtime, work, None)
+    return SyncReport(looked, more=True)
+
+
+async def _changes(work: MailboxWork, cursor: str | None) -> ChangePage:
+    try:
+        return await work.connector.changes(work.mailbox, cursor, work.since)
+    except CursorExpired:
+        log.info("cursor.expired", tenant=str(work.tenant_id), mailbox=work.mailbox_id)
+        return await work.connector.changes(work.mailbox, None, work.since - RESYNC_MARGIN)
+
+
+async def _take_up(runtime: Runtime, work: MailboxWork) -> None:
+    """Finish what an earlier run left half way, before anything new."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        rows = await journal.unfinished(session, work.mailbox_id)
+    for message_id, state in rows:
+        if state == MessageState.RESTORING:
+            await resume_restore(runtime, work, message_id)
+        else:
+            await protect_row(runtime, work, message_id)
+
+
+async def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> None:
+    now = runtime.clock()
+    async with runtime.db.tenant(work.tenant_id) as session:
+        await session.execute(
+            update(MailboxRow)
+            .where(MailboxRow.id == work.mailbox_id)
+            .values(
+                cursor=page.cursor, cursor_at=now, last_synced_at=now, error="", failures=0, not_before=None
+            )
+        )
+
+
+async def _again(runtime: Runtime, work: MailboxWork, at: datetime | None) -> None:
+    async with runtime.db.tenant(work.tenant_id) as session:
+        await defer_sync(session, work.tenant_id, work.mailbox_id, at=at)
+
+
+async def _wait(runtime: Runtime, work: MailboxWork, seconds: float, error: str, *, quiet: bool = False) -> None:
+    at = runtime.clock() + timedelta(seconds=max(seconds, 0.05))
+    async with runtime.db.tenant(work.tenant_id) as session:
+        values: dict[str, object] = {"error": error[:500], "failures": MailboxRow.failures + 1}
+        if quiet:
+            values["not_before"] = at
+        await session.execute(update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(**values))
+        await defer_sync(session, work.tenant_id, work.mailbox_id, at=at)
+
+
+async def _mailbox_trouble(runtime: Runtime, work: MailboxWork, error: str) -> None:
+    async with runtime.db.tenant(work.tenant_id) as session:
+        await session.execute(
+            update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(error=error[:500])
+        )
+
+
+async def stop_tenant(runtime: Runtime, tenant_id: uuid.UUID, status: str, error: str) -> None:
+    """Stop writing for a tenant whose grant is gone or lacks a permission; said once, mail left as it is.
+
+    Args:
+        runtime: The process.
+        tenant_id: Whose.
+        status: ``revoked`` or ``blocked``.
+        error: What the provider said.
+    """
+    async with runtime.db.tenant(tenant_id) as session:
+        tenant = await session.get(Tenant, tenant_id)
+        if tenant is None or tenant.status == status:
+            return
+        tenant.status = status
+        await record(
+            session, system_actor(tenant_id, "Postern"), f"tenant.{status}", tenant.name, {"error": error[:500]}
+        )
+    log.warning("tenant.stopped", tenant=str(tenant_id), status=status)
