@@ -124,7 +124,7 @@ class Faults:
 
     def __init__(self, seed: int = 0) -> None:
         self._lock = threading.Lock()
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  # has to be repeatable, protects nothing
         self._rules: list[FaultRule] = []
         self._used: list[int] = []
         self.counts: Counter[str] = Counter()

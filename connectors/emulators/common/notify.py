@@ -55,9 +55,7 @@ class Notifier:
         retry_delays: Seconds before each further try.
     """
 
-    def __init__(
-        self, faults: Faults, timeout: float = 3.0, retry_delays: tuple[float, ...] = RETRY_DELAYS
-    ) -> None:
+    def __init__(self, faults: Faults, timeout: float = 3.0, retry_delays: tuple[float, ...] = RETRY_DELAYS) -> None:
         self._faults = faults
         self._timeout = timeout
         self._retry_delays = retry_delays

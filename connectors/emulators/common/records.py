@@ -22,7 +22,7 @@ class RecordStore:
 
     def __init__(self, path: Path | None) -> None:
         self._lock = threading.RLock()
-        self._dirty: set[tuple[str, str]] = set()
+        self._dirty: dict[tuple[str, str], None] = {}
         self._connection: sqlite3.Connection | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,14 +44,14 @@ class RecordStore:
         """This record was added, changed or removed."""
         if self._connection is not None:
             with self._lock:
-                self._dirty.add((kind, key))
+                self._dirty[(kind, key)] = None
 
     def read(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """All records of one kind as ``(key, JSON)``, in the order of their keys."""
+        """All records of one kind as ``(key, JSON)``, in the order in which they were first written."""
         if self._connection is None:
             return
         with self._lock:
-            rows = self._connection.execute("SELECT key, body FROM record WHERE kind = ? ORDER BY key", (kind,))
+            rows = self._connection.execute("SELECT key, body FROM record WHERE kind = ? ORDER BY rowid", (kind,))
             found = rows.fetchall()
         for key, body in found:
             yield str(key), bytes(body)
@@ -68,12 +68,12 @@ class RecordStore:
         if self._connection is None:
             return 0
         with self._lock:
-            dirty, self._dirty = self._dirty, set()
+            dirty, self._dirty = self._dirty, {}
             if not dirty:
                 return 0
             try:
                 with self._connection:
-                    for kind, key in sorted(dirty):
+                    for kind, key in dirty:
                         body = current(kind, key)
                         if body is None:
                             self._connection.execute("DELETE FROM record WHERE kind = ? AND key = ?", (kind, key))
@@ -84,7 +84,7 @@ class RecordStore:
                                 (kind, key, body),
                             )
             except BaseException:
-                self._dirty |= dirty
+                self._dirty = {**dirty, **self._dirty}
                 raise
             return len(dirty)
 
