@@ -17,7 +17,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from msgraph.graph_service_client import GraphServiceClient
 
 QueryParameters = TypeVar("QueryParameters")
+_Result = TypeVar("_Result")
 
 PREFER = 'IdType="ImmutableId", outlook.body-content-type="html", outlook.allow-unsafe-html'
 _TOKEN_REUSE_SECONDS = 60.0
@@ -80,6 +81,17 @@ def configuration(parameters: QueryParameters) -> RequestConfiguration[QueryPara
     from kiota_abstractions.base_request_configuration import RequestConfiguration
 
     return RequestConfiguration(query_parameters=parameters)
+
+
+async def gather_all(*calls: Awaitable[_Result]) -> list[_Result]:
+    """Await all, then raise the first error: nothing goes on in the background afterwards."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    done: list[_Result] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,11 @@ class GraphClient:
     def sdk(self) -> GraphServiceClient:
         """Builders of requests; see :func:`graph_sdk`."""
         return graph_sdk()
+
+    @property
+    def current_token(self) -> str:
+        """The token in use, or empty; for its roles only."""
+        return self._token
 
     async def call(
         self,

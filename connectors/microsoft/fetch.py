@@ -230,7 +230,7 @@ def read_message(
             for entry in (message.get(name) or [])
             if (address := _address(entry))
         ),
-        received_at=_time(message.get("receivedDateTime")),
+        received_at=parse_time(message.get("receivedDateTime")),
         thread_id=_text(message.get("conversationId")),
         places=tuple(filter(None, [_text(message.get("parentFolderId"))])),
         is_read=message.get("isRead") is True,
@@ -254,7 +254,8 @@ def _address(recipient: Any) -> str:
     return _text(address.get("address")).strip().lower() if isinstance(address, dict) else ""
 
 
-def _time(value: Any) -> datetime | None:
+def parse_time(value: Any) -> datetime | None:
+    """An aware time of Graph (ISO 8601), or None where it is not one."""
     try:
         parsed = datetime.fromisoformat(value)
     except (TypeError, ValueError):

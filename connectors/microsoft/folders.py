@@ -7,13 +7,12 @@ constant already (https://learn.microsoft.com/graph/outlook-immutable-id).
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from connectors.base.errors import ConnectorError, Unavailable
-from connectors.microsoft.client import GraphClient, Reply, configuration
+from connectors.microsoft.client import GraphClient, Reply, configuration, gather_all
 from connectors.microsoft.errors import graph_error
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class FolderBook:
         """
         found = self._known.get(mailbox)
         if found is None:
-            pairs = await asyncio.gather(*(self._find(mailbox, name) for name in _WELL_KNOWN))
+            pairs = await gather_all(*(self._find(mailbox, name) for name in _WELL_KNOWN))
             found = Folders({name: folder for name, folder in pairs if folder})
             _remember(self._known, mailbox, found)
         return found
@@ -119,7 +118,7 @@ class FolderBook:
                 raise ConnectorError(
                     f"The mailbox has more than {_MAX_FOLDERS} mail folders; its mail was left as it is."
                 )
-            levels = await asyncio.gather(
+            levels = await gather_all(
                 *(self._all_pages(mailbox, self._children(mailbox, _folder_id(p)), what) for p in parents)
             )
             parents = []
