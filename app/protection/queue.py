@@ -16,6 +16,7 @@ from app.kit.jobs import defer
 SYNC = "mailbox.sync"
 START = "mailbox.start"
 STOP = "mailbox.stop"
+RENEW = "mailbox.renew"
 RESTORE = "restore.mailbox"
 HOUSEKEEPING = "tenant.housekeeping"
 
@@ -63,7 +64,22 @@ async def defer_switch(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: 
     )
 
 
-async def defer_restore(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, run_id: int) -> bool:
+async def defer_renew(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, *, anew: bool) -> bool:
+    """Renew a mailbox's subscription, or make it ``anew`` where the provider removed it."""
+    lock = mailbox_lock(tenant_id, mailbox_id)
+    return await defer(
+        session,
+        RENEW,
+        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "anew": anew},
+        lock=lock,
+        queueing_lock=f"renew:{anew}:{lock}",
+        priority=NOTIFIED_PRIORITY,
+    )
+
+
+async def defer_restore(
+    session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, run_id: int, *, at: datetime | None = None
+) -> bool:
     """Restore one mailbox's part of a run."""
     lock = mailbox_lock(tenant_id, mailbox_id)
     return await defer(
@@ -73,6 +89,7 @@ async def defer_restore(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id:
         lock=lock,
         queueing_lock=f"restore:{run_id}:{lock}",
         priority=RESTORE_PRIORITY,
+        at=at,
     )
 
 

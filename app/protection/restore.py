@@ -151,7 +151,7 @@ async def _end(
     return outcome
 
 
-def to_restore(run: RestoreRun) -> Select[tuple[int]]:
+def to_restore(run: RestoreRun) -> Select[int]:
     """Ids of the messages of a run that it has not come to yet."""
     query = select(MessageRow.id).where(
         MessageRow.state.in_([MessageState.PROTECTED.value, MessageState.RESTORING.value]),

@@ -19,12 +19,12 @@ log = structlog.get_logger()
 RENEW_SHARE = 0.5
 """A subscription is renewed once less than this share of its life is left, so that a day's outage costs none."""
 
-_SECRET = "subscription-secret"
+_PURPOSE = "subscription"
 
 
 def open_secret(keyring: KeyRing, tenant_id: uuid.UUID, sealed: bytes) -> str:
     """The secret that a notification of this subscription must present."""
-    return keyring.open(_SECRET, tenant_id.bytes, sealed).decode()
+    return keyring.open(_PURPOSE, tenant_id.bytes, sealed).decode()
 
 
 async def ensure(runtime: Runtime, work: MailboxWork) -> None:
@@ -78,7 +78,7 @@ def _to_subscription(runtime: Runtime, work: MailboxWork, row: SubscriptionRow) 
 
 
 async def _store(runtime: Runtime, work: MailboxWork, made: Subscription) -> None:
-    sealed = runtime.keyring.seal(_SECRET, work.tenant_id.bytes, made.secret.encode())
+    sealed = runtime.keyring.seal(_PURPOSE, work.tenant_id.bytes, made.secret.encode())
     async with runtime.db.tenant(work.tenant_id) as session:
         old = await session.scalar(select(SubscriptionRow).where(SubscriptionRow.mailbox_id == work.mailbox_id))
         if old is not None and old.id != made.id:

@@ -43,6 +43,10 @@ def register(app: procrastinate.App, runtime: Runtime) -> None:
     async def stop(tenant_id: str, mailbox_id: int) -> None:
         await stop_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
 
+    @app.task(name=queue.RENEW)
+    async def renew_one(tenant_id: str, mailbox_id: int, anew: bool) -> None:
+        await renew_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, anew=anew)
+
     @app.task(name=queue.RESTORE)
     async def restore(tenant_id: str, mailbox_id: int, run_id: int) -> None:
         await restore_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, run_id)
@@ -70,6 +74,20 @@ async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int)
             await session.execute(
                 update(MailboxRow).where(MailboxRow.id == mailbox_id).values(error=f"subscription: {error}"[:500])
             )
+    async with runtime.db.tenant(tenant_id) as session:
+        await queue.defer_sync(session, tenant_id, mailbox_id, notified=True)
+
+
+async def renew_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int, *, anew: bool) -> None:
+    """Renew a subscription because the provider said so; what was missed meanwhile is looked up."""
+    opened = await open_work(runtime, tenant_id, mailbox_id)
+    if isinstance(opened, str):
+        return
+    try:
+        await subscriptions.renew_now(runtime, opened[0], anew=anew)
+    except ConnectorError as error:
+        # The hourly renewal tries again; polling covers the gap.
+        log.warning("subscription.renew_failed", mailbox=mailbox_id, error=str(error))
     async with runtime.db.tenant(tenant_id) as session:
         await queue.defer_sync(session, tenant_id, mailbox_id, notified=True)
 
@@ -117,15 +135,8 @@ async def restore_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: in
         if not isinstance(error, Transient):
             delay = 300.0
         async with runtime.db.tenant(tenant_id) as session:
-            lock = queue.mailbox_lock(tenant_id, mailbox_id)
-            await queue.defer(
-                session,
-                queue.RESTORE,
-                {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "run_id": run_id},
-                lock=lock,
-                queueing_lock=f"restore:{run_id}:{lock}",
-                at=runtime.clock() + timedelta(seconds=delay),
-            )
+            at = runtime.clock() + timedelta(seconds=delay)
+            await queue.defer_restore(session, tenant_id, mailbox_id, run_id, at=at)
 
 
 async def _protected_mailboxes(runtime: Runtime, tenant_id: uuid.UUID) -> list[int]:

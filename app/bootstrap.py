@@ -1,0 +1,188 @@
+"""The wiring: the only place that names providers and puts the parts together for a role."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from app.kit.crypto import KeyRing
+from app.kit.db import Database
+from app.kit.errors import ConfigurationError
+from app.kit.postgres import DatabaseUrls, start_embedded
+from app.protection.providers import TenantGrant
+from app.protection.runtime import Runtime
+from app.settings import Settings
+from connectors import registry
+from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationReader
+from connectors.base.types import Provider
+
+
+def keyring(settings: Settings) -> KeyRing:
+    """The master keys.
+
+    Raises:
+        ConfigurationError: A key is missing, weak or the placeholder.
+    """
+    return KeyRing(settings.master_keys())
+
+
+@asynccontextmanager
+async def database_urls(settings: Settings) -> AsyncIterator[DatabaseUrls]:
+    """Addresses of the database; starts the embedded one where none is configured."""
+    if settings.database_url is not None:
+        app = settings.database_url.get_secret_value()
+        owner = settings.database_owner_url.get_secret_value() if settings.database_owner_url else app
+        yield DatabaseUrls(app=app, owner=owner)
+        return
+    server, urls = await asyncio.to_thread(start_embedded, settings.data_dir.resolve())
+    try:
+        yield urls
+    finally:
+        await asyncio.to_thread(server.cleanup)
+
+
+class LoadedProviders:
+    """Provider parts, made on first use and kept for the process (see ``app.protection.providers``)."""
+
+    def __init__(self, settings: Settings, keys: KeyRing) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._configs: dict[Provider, Any] = {}
+        self._connectors: dict[TenantGrant, MailboxConnector] = {}
+        self._identities: dict[Provider, IdentityProvider] = {}
+        self._readers: dict[Provider, NotificationReader] = {}
+
+    def configured(self) -> tuple[Provider, ...]:
+        """Providers that this installation has credentials for."""
+        found = []
+        if self._settings.microsoft_configured:
+            found.append(Provider.MICROSOFT)
+        if self._settings.google_configured:
+            found.append(Provider.GOOGLE)
+        return tuple(found)
+
+    def _config(self, provider: Provider) -> Any:
+        if provider not in self._configs:
+            make = _microsoft_config if provider is Provider.MICROSOFT else _google_config
+            self._configs[provider] = make(self._settings)
+        return self._configs[provider]
+
+    def identity(self, provider: Provider) -> IdentityProvider:
+        """Sign-in and consent."""
+        if provider not in self._identities:
+            made: IdentityProvider = registry.load(provider, "identity")(self._config(provider))
+            self._identities[provider] = made
+        return self._identities[provider]
+
+    def connector(self, grant: TenantGrant) -> MailboxConnector:
+        """The tenant's connector."""
+        if grant not in self._connectors:
+            marker_key = self._keys.derive(self._keys.current, "marker", grant.tenant_id.bytes)
+            options: dict[str, Any] = {"marker_key": marker_key}
+            if grant.provider is Provider.GOOGLE:
+                options["admin_address"] = grant.admin_address
+            make = registry.load(grant.provider, "connector")
+            self._connectors[grant] = make(self._config(grant.provider), grant.external_id, **options)
+        return self._connectors[grant]
+
+    def notifications(self, provider: Provider) -> NotificationReader:
+        """Reader of the provider's notifications; Microsoft's needs no configuration."""
+        if provider not in self._readers:
+            make = registry.load(provider, "notifications")
+            made: NotificationReader = (
+                make() if provider is Provider.MICROSOFT else make(self._config(provider))
+            )
+            self._readers[provider] = made
+        return self._readers[provider]
+
+    async def aclose(self) -> None:
+        """Close everything that was opened."""
+        closers = [*self._connectors.values(), *self._identities.values()]
+        await asyncio.gather(*(part.aclose() for part in closers))
+        for reader in self._readers.values():
+            close = getattr(reader, "aclose", None)
+            if close is not None:
+                await close()
+        self._connectors.clear()
+        self._identities.clear()
+        self._readers.clear()
+
+
+def _microsoft_config(settings: Settings) -> Any:
+    from connectors.microsoft.config import ClientCertificate, ClientSecret, FederatedTokenFile, MicrosoftConfig
+
+    credential: Any
+    if settings.microsoft_federated_token_file is not None:
+        credential = FederatedTokenFile(str(settings.microsoft_federated_token_file))
+    elif settings.microsoft_certificate_file is not None:
+        credential = ClientCertificate(path=str(settings.microsoft_certificate_file))
+    elif settings.microsoft_client_secret is not None:
+        credential = ClientSecret(settings.microsoft_client_secret.get_secret_value())
+    else:
+        raise ConfigurationError(
+            "POSTERN_MICROSOFT_CLIENT_ID is set, but no credential: set POSTERN_MICROSOFT_FEDERATED_TOKEN_FILE, "
+            "POSTERN_MICROSOFT_CERTIFICATE_FILE or POSTERN_MICROSOFT_CLIENT_SECRET."
+        )
+    return MicrosoftConfig(
+        client_id=settings.microsoft_client_id,
+        credential=credential,
+        authority=settings.microsoft_authority,
+        graph_url=settings.microsoft_graph_url,
+        admin_center_url=settings.microsoft_admin_url,
+    )
+
+
+def _google_config(settings: Settings) -> Any:
+    from connectors.google.config import GoogleConfig, KeyFile, Keyless
+
+    if settings.google_service_account_file is not None:
+        account: Any = KeyFile.load(settings.google_service_account_file)
+    else:
+        account = Keyless(settings.google_service_account_email, settings.google_service_account_id)
+    options: dict[str, Any] = {}
+    if settings.google_api_url:
+        base = settings.google_api_url.rstrip("/") + "/"
+        options = {"gmail_base": base, "admin_base": base, "pubsub_base": base}
+    return GoogleConfig(
+        service_account=account,
+        oidc_client_id=settings.google_client_id,
+        oidc_client_secret=(
+            settings.google_client_secret.get_secret_value() if settings.google_client_secret else ""
+        ),
+        pubsub_topic=settings.google_pubsub_topic,
+        pubsub_subscription=settings.google_pubsub_subscription,
+        push_audience=settings.google_push_audience or f"{settings.intake_url.rstrip('/')}/hooks/google",
+        push_service_account=settings.google_push_service_account,
+        removal=settings.google_removal,
+        token_uri=settings.google_token_url,
+        oidc_issuer=settings.google_issuer,
+        certs_url=settings.google_certs_url,
+        admin_console=settings.google_admin_url,
+        **options,
+    )
+
+
+@asynccontextmanager
+async def open_runtime(settings: Settings, urls: DatabaseUrls) -> AsyncIterator[Runtime]:
+    """Open what the roles work with, and close it again.
+
+    Raises:
+        ConfigurationError: A key is weak, or the database role is above row-level security.
+    """
+    keys = keyring(settings)
+    database = Database(urls.app, settings.database_pool_size)
+    providers = LoadedProviders(settings, keys)
+    try:
+        await database.check_role()
+        yield Runtime(settings=settings, db=database, keyring=keys, providers=providers)
+    finally:
+        await providers.aclose()
+        await database.close()
+
+
+def fingerprint(keys: KeyRing) -> str:
+    """A short name of the current master key, for comparing two processes without showing it."""
+    return hashlib.sha256(keys.derive(keys.current, "fingerprint")).hexdigest()[:12]

@@ -1,0 +1,92 @@
+"""The worker role: runs jobs, and takes up those of workers that died."""
+
+from __future__ import annotations
+
+import asyncio
+
+import procrastinate
+import psycopg
+import structlog
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Status
+
+from app.kit.jobs import make_app
+from app.protection.runtime import Runtime
+from app.protection.tasks import register
+
+log = structlog.get_logger()
+
+HEARTBEAT_SECONDS = 2.0
+STALLED_SECONDS = 8.0
+_KEEP_JOBS_HOURS = 24
+_CLEAN_EVERY = 200
+
+
+async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
+    """Work until ``stopping``; jobs under way end at their next safe point.
+
+    Args:
+        runtime: The process.
+        ready: Set once jobs can be taken.
+    """
+    app = make_app(runtime.db.url)
+    register(app, runtime)
+    async with app.open_async():
+        working = asyncio.create_task(
+            app.run_worker_async(
+                concurrency=runtime.settings.worker_concurrency,
+                install_signal_handlers=False,
+                listen_notify=True,
+                fetch_job_polling_interval=1.0,
+                update_heartbeat_interval=HEARTBEAT_SECONDS,
+                stalled_worker_timeout=STALLED_SECONDS,
+                shutdown_graceful_timeout=10.0,
+                delete_jobs="successful",
+            )
+        )
+        minding = asyncio.create_task(mind_stalled(app, runtime))
+        ready.set()
+        stopped = asyncio.create_task(runtime.stopping.wait())
+        await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        runtime.stopping.set()
+        ready.clear()
+        minding.cancel()
+        working.cancel()
+        results = await asyncio.gather(working, minding, stopped, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def mind_stalled(app: procrastinate.App, runtime: Runtime) -> None:
+    """Give jobs of dead workers back to the queue; bounded by the process's life."""
+    rounds = 0
+    while not runtime.stopping.is_set():
+        try:
+            await retry_stalled(app, runtime)
+            if rounds % _CLEAN_EVERY == 0:
+                await app.job_manager.delete_old_jobs(_KEEP_JOBS_HOURS, include_failed=False)
+        except (ConnectorException, psycopg.Error) as error:
+            log.warning("worker.database_away", error=type(error).__name__)
+        rounds += 1
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+async def retry_stalled(app: procrastinate.App, runtime: Runtime) -> int:
+    """Retry jobs whose worker has stopped giving signs of life.
+
+    Returns:
+        How many.
+    """
+    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
+    count = 0
+    for job in stalled:
+        try:
+            await app.job_manager.retry_job(job, retry_at=runtime.clock())
+        except UniqueViolation:
+            # The same work is waiting already: the dead worker's job is not needed any more.
+            await app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
+        count += 1
+    if count:
+        log.info("worker.took_up", jobs=count)
+    return count
