@@ -1,7 +1,6 @@
-"""Credentials of our application, for azure-identity (Graph tokens) and for the sign-in code exchange.
+"""Our application's credential for azure-identity, which gets the tokens for Graph.
 
-Sources: https://learn.microsoft.com/python/api/overview/azure/identity-readme and
-https://learn.microsoft.com/entra/identity-platform/certificate-credentials.
+Source: https://learn.microsoft.com/python/api/overview/azure/identity-readme.
 
 azure-identity is given a transport over the connector's own client: the same connections, limits and
 back-off as all else, and no second HTTP library. It also lets azure-identity, which insists on https, reach
@@ -10,10 +9,7 @@ a sign-in service on loopback.
 
 from __future__ import annotations
 
-import base64
 import json
-import secrets
-import time
 from collections.abc import AsyncIterator, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -23,26 +19,17 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from joserfc import jwt
-from joserfc.jwk import RSAKey
 
 from connectors.base.errors import MisconfiguredClient
 from connectors.base.http import SharedHttp
 from connectors.microsoft.config import (
     ClientCertificate,
-    ClientSecret,
     FederatedTokenFile,
     MicrosoftConfig,
 )
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_ASSERTION_SECONDS = 300
 
 
 def azure_credential(config: MicrosoftConfig, tenant: str, http: SharedHttp) -> AsyncTokenCredential:
@@ -82,52 +69,6 @@ def azure_credential(config: MicrosoftConfig, tenant: str, http: SharedHttp) -> 
         return ClientSecretCredential(tenant, config.client_id, credential.value, **common)
     except (OSError, ValueError, TypeError) as error:
         raise MisconfiguredClient(f"Our own credential cannot be used: {type(error).__name__}.") from error
-
-
-def client_authentication(config: MicrosoftConfig, token_url: str) -> dict[str, str]:
-    """Form fields with which the application proves itself when it exchanges a sign-in code.
-
-    Args:
-        config: Whose credential.
-        token_url: Audience of a signed assertion.
-
-    Raises:
-        MisconfiguredClient: The certificate or token file cannot be read.
-    """
-    credential = config.credential
-    if isinstance(credential, ClientSecret):
-        return {"client_secret": credential.value}
-    try:
-        if isinstance(credential, FederatedTokenFile):
-            with open(credential.path, encoding="ascii") as file:
-                assertion = file.read().strip()
-        else:
-            assertion = _signed_assertion(config.client_id, credential, token_url)
-    except (OSError, ValueError, TypeError) as error:
-        raise MisconfiguredClient(f"Our own credential cannot be used: {type(error).__name__}.") from error
-    return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
-
-
-def _signed_assertion(client_id: str, certificate: ClientCertificate, audience: str) -> str:
-    pem = certificate.read()
-    password = certificate.password.encode() or None
-    thumbprint = x509.load_pem_x509_certificate(pem).fingerprint(hashes.SHA256())
-    key = load_pem_private_key(pem, password)
-    header = {
-        "alg": "PS256",
-        "typ": "JWT",
-        "x5t#S256": base64.urlsafe_b64encode(thumbprint).decode().rstrip("="),
-    }
-    now = int(time.time())
-    claims = {
-        "aud": audience,
-        "iss": client_id,
-        "sub": client_id,
-        "jti": secrets.token_urlsafe(16),
-        "nbf": now,
-        "exp": now + _ASSERTION_SECONDS,
-    }
-    return jwt.encode(header, claims, RSAKey.import_key(key), algorithms=["PS256"])  # type: ignore[arg-type]  # joserfc takes cryptography's key objects, its annotation does not say so
 
 
 class _SharedTransport(AsyncHttpTransport[HttpRequest, AsyncHttpResponse]):
