@@ -112,11 +112,13 @@ class ViewMessageDetail:
 class MailboxView(Protocol):
     """What the viewer needs of an emulated provider. Addresses are compared without regard to case."""
 
-    provider: str
-    """``microsoft`` or ``google``: part of the viewer's address."""
+    @property
+    def provider(self) -> str:
+        """``microsoft`` or ``google``: part of the viewer's address."""
 
-    title: str
-    """What a person calls it, e.g. ``Nordwind Logistik (Microsoft 365)``."""
+    @property
+    def title(self) -> str:
+        """What a person calls it, e.g. ``Nordwind Logistik (Microsoft 365)``."""
 
     def mailboxes(self) -> list[ViewMailbox]:
         """All mailboxes, in the order to show."""

@@ -1,0 +1,210 @@
+"""Control interface of the emulators: what no provider has, for tests and the demo.
+
+=================================  ==============================================================
+``POST /control/deliver``          ``{"provider", "to", "mime_base64", "place"?}``
+``GET/PUT/POST/DELETE .../faults``  report, replace (``{"rules": [...], "seed"?}``), add one rule, clear
+``GET/PATCH .../microsoft``        switches of the Microsoft side
+``POST .../microsoft/revoke``      ``{"tenant", "client_id"?, "how": "delete"|"disable"|"roles"}``
+``POST .../microsoft/lifecycle``   ``{"event", "subscription"?}``
+``POST .../microsoft/expire``      ``{"mailbox"}``: delta tokens given out so far are unknown
+``GET/PATCH .../google``           switches of the Google side
+``POST .../google/expire``         ``{"mailbox"}``: history given out so far is gone
+``POST .../notifications``         ``{"enabled": true|false}``: "drop" mode
+``GET/POST .../clock``             ``{"advance_seconds"}``
+``GET .../messages``               ``?provider=&address=``: ids and subjects, as the viewer shows them
+``GET .../counts``                 faults, notifications, highest concurrency
+=================================  ==============================================================
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, fields, replace
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from connectors.emulators.common.faults import FaultRule
+from connectors.emulators.common.viewer import MailboxView
+from connectors.emulators.microsoft.view import MicrosoftView
+from connectors.emulators.world import World
+
+Json = dict[str, object]
+Handler = Callable[[Request, Json], Awaitable[Json]]
+
+
+class Control:
+    """Routes of the control interface over a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def app(self) -> Starlette:
+        """The ASGI app, to be mounted at ``/control``."""
+        return Starlette(
+            routes=[
+                self._route("POST", "/deliver", self._deliver),
+                self._route("GET", "/faults", self._get_faults),
+                self._route("PUT", "/faults", self._put_faults),
+                self._route("POST", "/faults", self._add_fault),
+                self._route("DELETE", "/faults", self._clear_faults),
+                self._route("GET", "/microsoft", self._get_microsoft),
+                self._route("PATCH", "/microsoft", self._patch_microsoft),
+                self._route("POST", "/microsoft/revoke", self._revoke),
+                self._route("POST", "/microsoft/lifecycle", self._lifecycle),
+                self._route("POST", "/microsoft/expire", self._expire_delta),
+                self._route("GET", "/google", self._get_google),
+                self._route("PATCH", "/google", self._patch_google),
+                self._route("POST", "/google/expire", self._expire_history),
+                self._route("POST", "/notifications", self._notifications),
+                self._route("GET", "/clock", self._get_clock),
+                self._route("POST", "/clock", self._advance),
+                self._route("GET", "/messages", self._messages),
+                self._route("GET", "/counts", self._counts),
+            ]
+        )
+
+    def _route(self, method: str, path: str, handler: Handler) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                body = await request.json() if method not in ("GET", "DELETE") else {}
+                if not isinstance(body, dict):
+                    raise ValueError("the request is not a JSON object")
+                return JSONResponse(await handler(request, body))
+            except KeyError as error:
+                return JSONResponse({"error": f"there is no {error.args[0]}"}, 404)
+            except (ValueError, TypeError) as error:
+                return JSONResponse({"error": str(error)}, 400)
+
+        return Route(path, endpoint, methods=[method])
+
+    async def _deliver(self, _: Request, body: Json) -> Json:
+        try:
+            raw = base64.b64decode(str(body.get("mime_base64") or ""), validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"mime_base64 is not base64: {error}") from error
+        if not raw:
+            raise ValueError("mime_base64 is missing or empty")
+        place = body.get("place")
+        given = self._world.deliver(
+            str(body.get("provider")), str(body.get("to")), raw, place=str(place) if place else None
+        )
+        return {"id": given}
+
+    async def _get_faults(self, _: Request, __: Json) -> Json:
+        return self._world.faults.report()
+
+    async def _put_faults(self, _: Request, body: Json) -> Json:
+        rules, seed = body.get("rules", []), body.get("seed")
+        if not isinstance(rules, list):
+            raise ValueError("rules must be a list")
+        parsed = [FaultRule.from_json(rule) for rule in rules]
+        self._world.faults.set_rules(parsed, int(str(seed)) if seed is not None else None)
+        return self._world.faults.report()
+
+    async def _add_fault(self, _: Request, body: Json) -> Json:
+        self._world.faults.add(FaultRule.from_json(body))
+        return self._world.faults.report()
+
+    async def _clear_faults(self, _: Request, __: Json) -> Json:
+        self._world.faults.clear()
+        return self._world.faults.report()
+
+    async def _get_microsoft(self, _: Request, __: Json) -> Json:
+        return asdict(self._world.microsoft.switches)
+
+    async def _patch_microsoft(self, request: Request, body: Json) -> Json:
+        state = self._world.microsoft
+        known = {each.name: type(getattr(state.switches, each.name)) for each in fields(state.switches)}
+        for name, value in body.items():
+            if name not in known or type(value) is not known[name]:
+                raise ValueError(f"{name} is no switch of this type; there are {', '.join(sorted(known))}")
+        with state.lock:
+            state.switches = replace(state.switches, **body)  # type: ignore[arg-type]  # types checked above
+            state.mark("switches", "current")
+        return await self._get_microsoft(request, {})
+
+    async def _revoke(self, _: Request, body: Json) -> Json:
+        state = self._world.microsoft
+        tenant_id = str(body.get("tenant"))
+        client_id = str(body.get("client_id") or self._world.options.microsoft_client_id)
+        how = body.get("how", "delete")
+        with state.lock:
+            tenant = state.tenants[tenant_id]
+            if how == "delete":
+                state.revoke(tenant_id, client_id)
+            elif how in ("disable", "roles"):
+                grant = tenant.grants[client_id]
+                grant.enabled = grant.enabled and how != "disable"
+                grant.roles = [] if how == "roles" else grant.roles
+                state.mark("tenant", tenant_id)
+            else:
+                raise ValueError("how must be delete, disable or roles")
+        return {"revoked": tenant_id}
+
+    async def _lifecycle(self, _: Request, body: Json) -> Json:
+        event = str(body.get("event"))
+        if event not in ("reauthorizationRequired", "subscriptionRemoved", "missed"):
+            raise ValueError("event must be reauthorizationRequired, subscriptionRemoved or missed")
+        chosen = [str(body["subscription"])] if "subscription" in body else list(self._world.microsoft.subscriptions)
+        service = self._world.microsoft_service.subscriptions
+        return {"sent": sum(service.lifecycle(each, event) for each in chosen)}
+
+    async def _expire_delta(self, _: Request, body: Json) -> Json:
+        person = self._world.microsoft.person(str(body.get("mailbox")))
+        self._world.microsoft.expire_delta_tokens(person.id)
+        return {"expired": person.address}
+
+    async def _get_google(self, _: Request, __: Json) -> Json:
+        return self._world.google.behaviour.save()
+
+    async def _patch_google(self, _: Request, body: Json) -> Json:
+        state = self._world.google
+        unknown = set(body) - set(state.behaviour.save())
+        if unknown:
+            raise ValueError(f"unknown switch: {', '.join(sorted(unknown))}")
+        with state.lock:
+            state.behaviour = type(state.behaviour).load({**state.behaviour.save(), **body})
+        return state.behaviour.save()
+
+    async def _expire_history(self, _: Request, body: Json) -> Json:
+        self._world.google.expire_history(str(body.get("mailbox")))
+        return {"expired": str(body.get("mailbox"))}
+
+    async def _notifications(self, _: Request, body: Json) -> Json:
+        if not isinstance(body.get("enabled"), bool):
+            raise ValueError("enabled must be true or false")
+        self._world.notifier.enabled = body["enabled"] is True
+        return {"enabled": self._world.notifier.enabled}
+
+    async def _get_clock(self, _: Request, __: Json) -> Json:
+        return {"now": self._world.clock.now().isoformat()}
+
+    async def _advance(self, request: Request, body: Json) -> Json:
+        self._world.clock.advance(float(str(body.get("advance_seconds"))))
+        return await self._get_clock(request, {})
+
+    async def _messages(self, request: Request, _: Json) -> Json:
+        address = request.query_params.get("address", "")
+        views: dict[str, MailboxView] = {
+            "microsoft": MicrosoftView(self._world.microsoft),
+            "google": self._world.google,
+        }
+        view = views[request.query_params.get("provider", "")]
+        return {
+            "messages": [
+                {"id": line.id, "subject": line.subject, "place": line.place, "is_read": line.is_read}
+                for line in view.messages(address)
+            ]
+        }
+
+    async def _counts(self, _: Request, __: Json) -> Json:
+        return {
+            "faults": dict(self._world.faults.counts),
+            "notifications": dict(self._world.notifier.outcomes),
+            "microsoft_notifications": dict(self._world.microsoft_service.subscriptions.sent),
+        }
