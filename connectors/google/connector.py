@@ -30,6 +30,7 @@ from connectors.google import changes, checks, directory, errors, watch
 from connectors.google.client import GoogleClient
 from connectors.google.config import GoogleConfig
 from connectors.google.fetch import get_raw, to_fetched
+from connectors.google.marker import MarkerKeys
 from connectors.google.move import Mover
 from connectors.google.quotas import Pacer
 from connectors.google.replace import Replacer
@@ -56,7 +57,8 @@ class GoogleConnector:
         config: Our credentials and Google's addresses.
         external_tenant: The customer's primary domain (the ``hd`` claim of its administrator).
         admin_address: The administrator who connected it; the Directory is read as this person.
-        marker_key: Secret of the markers on our copies; 32 bytes, kept as long as any copy.
+        marker_key: Secret of the markers on our copies; 32 bytes.
+        older_marker_keys: Secrets of before a rotation; kept as long as copies made with them.
         http: A client to share between tenants; it is then the caller's to close.
         tokens: A token cache to share likewise.
     """
@@ -70,11 +72,10 @@ class GoogleConnector:
         *,
         admin_address: str = "",
         marker_key: bytes,
+        older_marker_keys: tuple[bytes, ...] = (),
         http: SharedHttp | None = None,
         tokens: TokenSource | None = None,
     ) -> None:
-        if len(marker_key) < 16:
-            raise ValueError("marker_key must have at least 16 bytes.")
         self.capabilities = Capabilities(
             replace_mode=ReplaceMode.INSERT_VERIFY_REMOVE,
             push=bool(config.pubsub_topic),
@@ -84,7 +85,7 @@ class GoogleConnector:
         )
         self._own_http = http is None
         self._http = http or SharedHttp(HTTP_POLICY)
-        self._marker_key = marker_key
+        self._keys = MarkerKeys(marker_key, older_marker_keys)
         self._client = GoogleClient(
             config,
             external_tenant,
@@ -93,7 +94,7 @@ class GoogleConnector:
             tokens or TokenSource(config, self._http),
             Pacer(config.units_per_user_minute),
         )
-        self._replacer = Replacer(self._client, marker_key)
+        self._replacer = Replacer(self._client, self._keys)
         self._mover = Mover(self._client)
 
     async def check_access(self) -> list[AccessCheck]:
@@ -125,7 +126,7 @@ class GoogleConnector:
     async def fetch(self, ref: MessageRef) -> FetchedMessage:
         """See the protocol. A copy of ours is given as what was written: without our marker."""
         message = await get_raw(self._client, ref.mailbox, ref.id)
-        return to_fetched(message, ref.mailbox, self._marker_key)
+        return to_fetched(message, ref.mailbox, self._keys)
 
     async def replace(
         self,

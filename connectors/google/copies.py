@@ -13,6 +13,7 @@ from connectors.google import labels as names
 from connectors.google import marker
 from connectors.google.client import GoogleClient
 from connectors.google.fetch import RawMessage, get_raw
+from connectors.google.marker import MarkerKeys
 
 _REMEMBERED = 10_000
 
@@ -44,12 +45,12 @@ class CopyFinder:
 
     Args:
         client: Sends the calls.
-        marker_key: Secret of the marker's MAC.
+        keys: Secrets of the marker's MAC.
     """
 
-    def __init__(self, client: GoogleClient, marker_key: bytes) -> None:
+    def __init__(self, client: GoogleClient, keys: MarkerKeys) -> None:
         self._client = client
-        self._marker_key = marker_key
+        self._keys = keys
         self._uncertain: OrderedDict[tuple[str, str, str], None] = OrderedDict()
 
     # ---- what was sent, and whether it is this
@@ -59,12 +60,12 @@ class CopyFinder:
         if not target.mark:
             return target.content
         original = target.original.ref
-        return marker.stamp(self._marker_key, original.mailbox.id, original.id, target.key, target.content)
+        return marker.stamp(self._keys.current, original.mailbox.id, original.id, target.key, target.content)
 
     def expected_value(self, target: Target) -> str:
         """The marker's value that the copy was sent with."""
         original = target.original.ref
-        return marker.value(self._marker_key, original.mailbox.id, original.id, target.key, target.content)
+        return marker.value(self._keys.current, original.mailbox.id, original.id, target.key, target.content)
 
     def content_of(self, target: Target, raw: bytes) -> bytes | None:
         """What a message that was read back holds, where that is what was to be written; else None.
@@ -73,7 +74,7 @@ class CopyFinder:
         neither shows in the result, which is what follows the marker.
         """
         if target.mark:
-            marked = marker.read(self._marker_key, target.mailbox.id, raw)
+            marked = self._keys.read(target.mailbox.id, raw)
             if marked is None or marked.original_id != target.original.ref.id:
                 return None
             return marked.content if marker.same_but_for_line_ends(marked.content, target.content) else None
@@ -147,7 +148,7 @@ class CopyFinder:
     def _is_ours(self, target: Target, message: RawMessage) -> bool:
         if not target.mark or message.id == target.original.ref.id:
             return False
-        marked = marker.read(self._marker_key, target.mailbox.id, message.raw)
+        marked = self._keys.read(target.mailbox.id, message.raw)
         return marked is not None and hmac.compare_digest(marked.original_id.encode(), target.original.ref.id.encode())
 
     async def _trash(self, mailbox: Mailbox, message_id: str) -> None:

@@ -19,8 +19,8 @@ from typing import Any
 from connectors.base.errors import Unavailable
 from connectors.base.types import FetchedMessage, Mailbox, MessageRef, MimeContent, Trait
 from connectors.google import labels as names
-from connectors.google import marker
 from connectors.google.client import GoogleClient
+from connectors.google.marker import MarkerKeys
 
 _BY_LABEL = {
     names.DRAFT: Trait.DRAFT,
@@ -97,9 +97,9 @@ async def get_minimal(client: GoogleClient, mailbox: Mailbox, message_id: str) -
     return read_resource(await client.mail(mailbox, request, "reading a message's labels"))
 
 
-def to_fetched(message: RawMessage, mailbox: Mailbox, marker_key: bytes) -> FetchedMessage:
+def to_fetched(message: RawMessage, mailbox: Mailbox, keys: MarkerKeys) -> FetchedMessage:
     """The neutral form. An own copy is given without our marker, so that it reads as what was written."""
-    marked = marker.read(marker_key, mailbox.id, message.raw)
+    marked = keys.read(mailbox.id, message.raw)
     content = marked.content if marked else message.raw
     headers = parse_headers(content)
     sender = _addresses(headers, "from")[:1]

@@ -15,7 +15,7 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 NAME = "X-Postern"
 
@@ -39,6 +39,30 @@ class Marked:
     original_id: str
     key: str
     content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerKeys:
+    """The key that new markers get, and older ones that are still believed.
+
+    Attributes:
+        current: Secret of new markers.
+        older: Secrets of markers made before a rotation; kept as long as copies made with them.
+    """
+
+    current: bytes = field(repr=False)
+    older: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if any(len(key) < 16 for key in (self.current, *self.older)):
+            raise ValueError("A marker key must have at least 16 bytes.")
+
+    def read(self, mailbox_id: str, raw: bytes) -> Marked | None:
+        """The marker of a message, where it has one that is ours; None for everything else."""
+        for key in (self.current, *self.older):
+            if marked := read(key, mailbox_id, raw):
+                return marked
+        return None
 
 
 def header_key(idempotency_key: str) -> str:

@@ -28,7 +28,7 @@ from typing import Any, Final
 from connectors.base.errors import (
     ConnectorError,
     MessageGone,
-    Unavailable,
+    Transient,
     WriteNotVerified,
 )
 from connectors.base.types import (
@@ -47,6 +47,7 @@ from connectors.google import labels as names
 from connectors.google.client import GoogleClient
 from connectors.google.copies import CopyFinder, Target
 from connectors.google.fetch import RawMessage, date_header, get_minimal, get_raw, read_resource
+from connectors.google.marker import MarkerKeys
 
 _DATE_TOLERANCE: Final = timedelta(minutes=5)
 
@@ -86,20 +87,19 @@ class Replacer:
 
     Args:
         client: Sends the calls.
-        marker_key: Secret of the marker's MAC.
+        keys: Secrets of the marker's MAC.
         now: The present, aware.
     """
 
     def __init__(
         self,
         client: GoogleClient,
-        marker_key: bytes,
+        keys: MarkerKeys,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
-        self._marker_key = marker_key
         self._now = now
-        self._copies = CopyFinder(client, marker_key)
+        self._copies = CopyFinder(client, keys)
 
     async def run(
         self, change: Replacement, idempotency_key: str, record: Recorder, resume: ReplaceState | None
@@ -181,7 +181,7 @@ class Replacer:
                 target.mailbox, request, self._copies.as_written(target), "inserting a copy"
             )
             written = read_resource(answer)
-        except Unavailable:
+        except Transient:
             raise
         except ConnectorError:
             self._copies.set_certain(target)

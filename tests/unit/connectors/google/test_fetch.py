@@ -14,6 +14,7 @@ from connectors.google import marker
 from connectors.google.fetch import date_header, read_resource, to_fetched
 
 KEY = b"k" * 32
+KEYS = marker.MarkerKeys(KEY)
 ANNA = Mailbox(id="u1", address="anna@example.org", aliases=("a.s@example.org",))
 PLAIN = (
     b"From: =?utf-8?q?J=C3=BCrgen?= <Juergen@Example.COM>\r\nTo: anna@example.org, Bob <bob@example.org>\r\n"
@@ -35,11 +36,11 @@ def resource(raw: bytes = PLAIN, *labels: str, **more: Any) -> dict[str, Any]:
 
 
 def traits(raw: bytes, *labels: str) -> frozenset[Trait]:
-    return to_fetched(read_resource(resource(raw, *labels)), ANNA, KEY).traits
+    return to_fetched(read_resource(resource(raw, *labels)), ANNA, KEYS).traits
 
 
 def test_what_a_message_says_of_itself() -> None:
-    message = to_fetched(read_resource(resource(PLAIN, "INBOX", "UNREAD")), ANNA, KEY)
+    message = to_fetched(read_resource(resource(PLAIN, "INBOX", "UNREAD")), ANNA, KEYS)
     assert message.content == MimeContent(PLAIN)
     assert message.version == "99"
     assert message.thread_id == "18bf"
@@ -51,7 +52,7 @@ def test_what_a_message_says_of_itself() -> None:
     assert message.places == ("INBOX", "UNREAD")
     assert not message.is_read
     assert message.traits == frozenset()
-    assert to_fetched(read_resource(resource(PLAIN, "INBOX")), ANNA, KEY).is_read
+    assert to_fetched(read_resource(resource(PLAIN, "INBOX")), ANNA, KEYS).is_read
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_a_signed_part_inside_does_not_make_the_message_untouchable() -> None:
 
 def test_an_own_copy_reads_as_what_was_written() -> None:
     raw = b"Received: by gmailapi.google.com\r\n" + marker.stamp(KEY, ANNA.id, "18b0", "k", PLAIN)
-    message = to_fetched(read_resource(resource(raw, "INBOX")), ANNA, KEY)
+    message = to_fetched(read_resource(resource(raw, "INBOX")), ANNA, KEYS)
     assert message.traits == {Trait.OWN_COPY}
     assert message.content == MimeContent(PLAIN)
     assert message.sender == "juergen@example.com"
@@ -120,7 +121,7 @@ def test_a_forged_marker_makes_no_own_copy() -> None:
 
 def test_classification_labels_travel_with_the_message() -> None:
     values = [{"labelId": "L1", "fields": [{"fieldId": "f", "selection": "s"}]}]
-    message = to_fetched(read_resource(resource(PLAIN, classificationLabelValues=values)), ANNA, KEY)
+    message = to_fetched(read_resource(resource(PLAIN, classificationLabelValues=values)), ANNA, KEYS)
     assert '"labelId": "L1"' in message.extra
 
 
@@ -138,7 +139,7 @@ def test_classification_labels_travel_with_the_message() -> None:
     ],
 )
 def test_a_message_that_is_no_message_is_still_read(raw: bytes) -> None:
-    assert to_fetched(read_resource(resource(raw, "INBOX")), ANNA, KEY).content == MimeContent(raw)
+    assert to_fetched(read_resource(resource(raw, "INBOX")), ANNA, KEYS).content == MimeContent(raw)
 
 
 @pytest.mark.parametrize("change", [{"id": None}, {"raw": "****"}, {"internalDate": "soon"}])

@@ -46,6 +46,18 @@ def test_a_marker_of_another_mailbox_or_key_is_worth_nothing() -> None:
     assert marker.read(b"x" * 32, "user-1", stamped()) is None
 
 
+def test_copies_made_before_a_key_rotation_are_still_known() -> None:
+    rotated = marker.MarkerKeys(b"n" * 32, (KEY,))
+    assert rotated.read("user-1", stamped()) is not None
+    assert marker.MarkerKeys(b"n" * 32).read("user-1", stamped()) is None
+    assert "nnn" not in repr(rotated)
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="16 bytes"):
+        marker.MarkerKeys(KEY, (b"short",))
+
+
 def test_a_marker_below_ordinary_headers_is_worth_nothing() -> None:
     assert marker.read(KEY, "user-1", b"Subject: in front\r\n" + stamped()) is None
 
