@@ -11,7 +11,7 @@ from typing import Any
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.kit.errors import ConfigurationError
-from app.kit.postgres import DatabaseUrls, start_embedded
+from app.kit.postgres import DatabaseUrls, running_embedded, start_embedded
 from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
 from app.settings import Settings
@@ -31,11 +31,15 @@ def keyring(settings: Settings) -> KeyRing:
 
 @asynccontextmanager
 async def database_urls(settings: Settings) -> AsyncIterator[DatabaseUrls]:
-    """Addresses of the database; starts the embedded one where none is configured."""
+    """Addresses of the database; joins or starts the embedded one where none is configured."""
     if settings.database_url is not None:
         app = settings.database_url.get_secret_value()
         owner = settings.database_owner_url.get_secret_value() if settings.database_owner_url else app
         yield DatabaseUrls(app=app, owner=owner)
+        return
+    running = running_embedded(settings.data_dir.resolve())
+    if running is not None:
+        yield running
         return
     server, urls = await asyncio.to_thread(start_embedded, settings.data_dir.resolve())
     try:
@@ -100,8 +104,10 @@ class LoadedProviders:
 
     async def aclose(self) -> None:
         """Close everything that was opened."""
-        closers = [*self._connectors.values(), *self._identities.values()]
-        await asyncio.gather(*(part.aclose() for part in closers))
+        for connector in self._connectors.values():
+            await connector.aclose()
+        for identity in self._identities.values():
+            await identity.aclose()
         for reader in self._readers.values():
             close = getattr(reader, "aclose", None)
             if close is not None:
@@ -166,8 +172,15 @@ def _google_config(settings: Settings) -> Any:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, urls: DatabaseUrls) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, urls: DatabaseUrls, stopping: asyncio.Event | None = None
+) -> AsyncIterator[Runtime]:
     """Open what the roles work with, and close it again.
+
+    Args:
+        settings: The process's settings.
+        urls: Addresses of the database.
+        stopping: Set when the process is asked to stop.
 
     Raises:
         ConfigurationError: A key is weak, or the database role is above row-level security.
@@ -177,7 +190,13 @@ async def open_runtime(settings: Settings, urls: DatabaseUrls) -> AsyncIterator[
     providers = LoadedProviders(settings, keys)
     try:
         await database.check_role()
-        yield Runtime(settings=settings, db=database, keyring=keys, providers=providers)
+        yield Runtime(
+            settings=settings,
+            db=database,
+            keyring=keys,
+            providers=providers,
+            stopping=stopping or asyncio.Event(),
+        )
     finally:
         await providers.aclose()
         await database.close()

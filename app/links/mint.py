@@ -135,6 +135,18 @@ class LinkOpener:
             raise LinkBroken("malformed")
         return self.open_parts(parts[1], parts[2])
 
+    def open_any(self, url: str) -> LinkToken:
+        """Open a link whatever gateway address and prefix it was made with: its last two path segments.
+
+        Raises:
+            LinkBroken: It does not open.
+            PayloadNeeded: Its target must be fetched first.
+        """
+        parts = [part for part in urlsplit(url).path.split("/") if part]
+        if len(parts) < 2:
+            raise LinkBroken("malformed")
+        return self.open_parts(parts[-2], parts[-1])
+
     def open_parts(self, host: str, token: str, sealed_payload: bytes | None = None) -> LinkToken:
         """Open a link by its visible host and token.
 
@@ -177,8 +189,8 @@ def message_opener(
 
     def opened(url: str) -> OpenedLink | None:
         try:
-            token = opener.open(url)
-        except LinkBroken:
+            token = opener.open_any(url)
+        except (LinkBroken, ValueError):
             return None
         if token.tenant_no != tenant_no:
             return None

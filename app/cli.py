@@ -1,0 +1,224 @@
+"""The command ``postern``. Its forms are stable: scripts and the acceptance tests use them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app.kit.errors import PosternError
+from app.settings import Settings, load_settings
+
+app = typer.Typer(
+    name="postern",
+    help="Protects the links in delivered mail, decides at the click, reports, and takes it all back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+@app.command("run")
+def run_command(
+    role: Annotated[str, typer.Argument(help="gateway, intake, console, web, worker, scheduler or all")],
+) -> None:
+    """Run one role, or all of them with the embedded database (and the demo where nothing is configured)."""
+    from app import serve, supervisor
+
+    if role == "all":
+        raise typer.Exit(supervisor.run_all(load_settings()))
+    if role not in (*serve.ROLES, "web"):
+        raise PosternError(f"There is no role {role}. Roles: {', '.join(serve.ROLES)}, web, all.")
+    raise typer.Exit(serve.run(role, load_settings()))
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    import asyncio
+
+    from app.bootstrap import database_urls
+    from app.migrations.run import migrate as run_migrations
+
+    async def run() -> None:
+        async with database_urls(load_settings()) as urls:
+            await asyncio.to_thread(run_migrations, urls.owner)
+
+    asyncio.run(run())
+    typer.echo("The schema is up to date.")
+
+
+@app.command()
+def transform(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Message file or folder.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder with the same names.")],
+    gateway: Annotated[str, typer.Option(help="Address of the gateway, e.g. https://gw.example")],
+    report: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
+) -> None:
+    """Rewrite the links of messages, offline. What tokens cannot carry is written beside as NAME.undo."""
+    from app.bootstrap import keyring
+    from app.offline import message_files, transform_files
+
+    settings = load_settings()
+    _check_gateway(gateway)
+    with _progress("Transforming") as progress:
+        task = progress.add_task("Transforming", total=sum(1 for _ in message_files(source)))
+        done = transform_files(
+            source,
+            target,
+            keyring(settings),
+            gateway,
+            settings.gateway_prefix,
+            lambda: progress.advance(task),
+        )
+    _finish(done.as_json(), report)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Message file or folder.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder with the same names.")],
+    report: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
+) -> None:
+    """Give messages their original links back, offline."""
+    from app.bootstrap import keyring
+    from app.offline import message_files, restore_files
+
+    with _progress("Restoring") as progress:
+        task = progress.add_task("Restoring", total=sum(1 for _ in message_files(source)))
+        done = restore_files(source, target, keyring(load_settings()), lambda: progress.advance(task))
+    _finish(done.as_json(), report)
+    if done.counts["links_failed"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def unwrap(urls: Annotated[list[str], typer.Argument(metavar="URL...", help="Rewritten links.")]) -> None:
+    """Show what rewritten links stand for: one line each, the original address. Exit status 1 if one is broken."""
+    from app.bootstrap import keyring
+    from app.links.mint import LinkOpener
+    from app.links.token import LinkBroken, PayloadNeeded
+
+    settings = load_settings()
+    opener = LinkOpener(keyring(settings), settings.gateway_url, settings.gateway_prefix)
+    broken = False
+    for url in urls:
+        try:
+            typer.echo(opener.open_any(url).url)
+        except LinkBroken as error:
+            broken = True
+            typer.echo(f"broken ({error.reason}): {url[:200]}", err=True)
+        except PayloadNeeded:
+            broken = True
+            typer.echo(f"its target is stored in the database: open it in the console: {url[:200]}", err=True)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command("inspect-url")
+def inspect_url_command(
+    url: Annotated[str, typer.Argument(metavar="URL")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no source beyond this machine.")] = False,
+) -> None:
+    """Show the verdict on an address, and why."""
+    from app.verdicts.inspect import inspect_url
+
+    inspection = inspect_url(url, feed_file=load_settings().feed_file, offline=offline)
+    if as_json:
+        typer.echo(json.dumps(inspection.as_json(), ensure_ascii=False, indent=2))
+    else:
+        typer.echo(inspection.as_text())
+
+
+@app.command("restore-mail")
+def restore_mail(
+    tenant: Annotated[str, typer.Option(help="The organisation: its name, provider tenant id, or our id.")],
+    message: Annotated[int | None, typer.Option(help="One message, by its number in the console.")] = None,
+    mailbox: Annotated[str | None, typer.Option(help="One mailbox, by its address.")] = None,
+    domain: Annotated[str | None, typer.Option(help="All mailboxes of a domain.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="The whole organisation.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Give delivered mail its original links back, in the mailboxes. Shows progress; can be left and come back to."""
+    import asyncio
+
+    from app.restore_command import Scope, restore_and_wait
+
+    chosen = [
+        Scope("message", str(message)) if message is not None else None,
+        Scope("mailbox", mailbox) if mailbox else None,
+        Scope("domain", domain) if domain else None,
+        Scope("tenant", "") if everything else None,
+    ]
+    scopes = [scope for scope in chosen if scope is not None]
+    if len(scopes) != 1:
+        raise PosternError("Name one of --message, --mailbox, --domain or --everything. Nothing was started.")
+    asyncio.run(restore_and_wait(load_settings(), tenant, scopes[0], None if yes else _confirm))
+
+
+@app.command("settings")
+def settings_command() -> None:
+    """Print every setting with its description, as an ``.env`` file."""
+    typer.echo(env_example(), nl=False)
+
+
+def env_example() -> str:
+    """The text of ``.env.example``: every setting, its description, its default; commented out."""
+    lines = [
+        "# Settings of Postern. Copy to .env and change what you need; the demo needs none.",
+        "# Made by `postern settings` from app/settings.py; a test keeps it equal.",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = "" if default is None else str(default)
+        lines += ["", f"# {field.description}", f"# POSTERN_{name.upper()}={shown}"]
+    return "\n".join(lines) + "\n"
+
+
+def _confirm(question: str) -> bool:
+    return typer.confirm(question)
+
+
+def _check_gateway(gateway: str) -> None:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(gateway)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise PosternError(f"--gateway wants an address such as https://gw.example, not {gateway!r}.")
+
+
+def _progress(title: str) -> Progress:
+    return Progress(
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _finish(report: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+    typer.echo(" ".join(f"{name}={number}" for name, number in report["counts"].items()))
+
+
+def main() -> None:
+    """Entry point: errors of ours are one line on standard error and exit status 2."""
+    try:
+        app()
+    except PosternError as error:
+        typer.echo(f"postern: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
