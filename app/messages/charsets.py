@@ -1,0 +1,278 @@
+"""Views of encoded text in which every offset is an offset into the bytes.
+
+Markup and addresses are ASCII, and in nearly every charset of mail an ASCII byte means that character wherever it
+stands outside a multi-byte sequence, whose trailing bytes never are ``<``, ``>``, quotes, ``&``, ``=`` or ``/``. Such
+text is read as Latin-1: one character per byte, nothing is lost when it cannot be decoded, and a splice is a splice of
+bytes. UTF-16 and UTF-32 are read one character per code unit, ISO-2022 and HZ with their shifted bytes masked. What a
+human reads is decoded piece by piece, only where it is needed.
+
+Follows the WHATWG Encoding Standard for labels and for what a byte order mark overrides.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from functools import lru_cache
+
+_ALIASES = {
+    "": "utf-8",
+    "us-ascii": "cp1252",
+    "ascii": "cp1252",
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "latin-1": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso_8859-1": "cp1252",
+    "ansi_x3.4-1968": "cp1252",
+    "iso-8859-9": "cp1254",
+    "iso-8859-11": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "sjis": "cp932",
+    "x-sjis": "cp932",
+    "euc-kr": "cp949",
+    "ks_c_5601-1987": "cp949",
+    "ks_c_5601": "cp949",
+    "big5": "big5hkscs",
+    "iso-8859-8-i": "iso-8859-8",
+    "unicode-1-1-utf-7": "utf-7",
+    "utf8": "utf-8",
+    "unicode": "utf-16-le",
+    "utf-16": "utf-16-le",
+    "utf-32": "utf-32-le",
+    "ucs-2": "utf-16-le",
+    "x-unknown": "utf-8",
+    "unknown-8bit": "utf-8",
+    "8bit": "utf-8",
+    "default": "utf-8",
+    "x-user-defined": "latin-1",
+}
+_STATEFUL = frozenset(
+    {
+        "iso2022_jp",
+        "iso2022_jp_1",
+        "iso2022_jp_2",
+        "iso2022_jp_2004",
+        "iso2022_jp_3",
+        "iso2022_jp_ext",
+        "iso2022_kr",
+    }
+)
+_SHIFT = re.compile(rb"\x1b\$(?:[@AB]|\([A-Z@])|\x1b\([A-Z]|\x0e|\x0f")
+_HZ = re.compile(rb"~\{.*?(?:~\}|\n|\Z)", re.S)
+_MASK = bytes(b if b in (0x0A, 0x0D) or b >= 0x80 else b | 0x80 for b in range(256))
+_HIGH_RUN = re.compile("[\x80-\xff]+")
+
+
+@lru_cache(maxsize=512)
+def codec_name(label: str) -> str:
+    """Find the Python codec for a charset label of mail; text whose label is unknown is taken for UTF-8.
+
+    Args:
+        label: The ``charset`` parameter as written, quotes and stray characters included.
+
+    Returns:
+        A codec name that ``codecs.lookup`` knows and that turns bytes into text.
+    """
+    name = re.sub(r"[^a-z0-9_.:\-]", "", label.lower())
+    name = _ALIASES.get(name, name)
+    for candidate in (name, name.replace("_", "-"), re.sub(r"^(?:x|cs)-?", "", name)):
+        candidate = _ALIASES.get(candidate, candidate)
+        if candidate in (
+            "hex",
+            "base64",
+            "rot13",
+            "rot_13",
+            "idna",
+            "punycode",
+            "undefined",
+            "unicode_escape",
+        ):
+            continue
+        try:
+            found = codecs.lookup(candidate)
+        except (LookupError, ValueError):
+            continue
+        if found._is_text_encoding:
+            return found.name
+    return "utf-8"
+
+
+class View:
+    """Text of a part, one character per code unit.
+
+    Attributes:
+        text: The characters; ``text[i]`` stands for the bytes ``[offset(i), offset(i + 1))`` of the data.
+        codec: Python codec name of the charset.
+    """
+
+    __slots__ = ("_data", "_unit", "codec", "text")
+
+    def __init__(self, data: bytes, text: str, unit: int, codec: str) -> None:
+        self._data = data
+        self.text = text
+        self._unit = unit
+        self.codec = codec
+
+    def offset(self, index: int) -> int:
+        """Byte offset of a character of the view."""
+        return index * self._unit
+
+    def bytes_of(self, start: int, end: int) -> bytes:
+        """The bytes behind a range of the view."""
+        return self._data[start * self._unit : end * self._unit]
+
+    def decode(self, start: int, end: int) -> str:
+        """What a human reads in a range of the view; undecodable bytes become U+FFFD."""
+        piece = self.text[start:end]
+        if piece.isascii() and self._unit == 1:
+            return piece
+        return self.bytes_of(start, end).decode(self.codec, "replace")
+
+    def width(self, character: str) -> int:
+        """How many characters of the view a decoded character takes."""
+        if character.isascii():
+            return 1
+        return max(len(character.encode(self.codec, "replace")) // self._unit, 1)
+
+    def encode_units(self, text: str) -> int:
+        """How many characters of the view a decoded text takes (-1: it cannot be told)."""
+        if self.codec in _STATEFUL or self.codec == "hz":
+            return -1
+        if text.isascii() and self._unit == 1:
+            return len(text)
+        try:
+            return len(text.encode(self.codec)) // self._unit
+        except UnicodeError:
+            return -1
+
+    def encode(self, text: str) -> bytes:
+        """Encode ASCII text of ours (gateway URLs, tags) for insertion, or words of a tenant as far as possible."""
+        return (
+            text.encode(self.codec, "xmlcharrefreplace")
+            if self._unit > 1 or not text.isascii()
+            else text.encode("ascii")
+        )
+
+    def human(self, text: str) -> str:
+        """Turn text that a parser made of the view (references resolved) into what a human reads."""
+        if text.isascii() or self._unit > 1:
+            return text
+        return _HIGH_RUN.sub(self._decode_run, text)
+
+    def _decode_run(self, run: re.Match[str]) -> str:
+        try:
+            return run[0].encode("latin-1").decode(self.codec)
+        except UnicodeDecodeError:
+            return run[0]
+
+
+class StringView(View):
+    """A body that is text already (Graph): the identity view. Lone surrogates are kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(b"", text, 1, "utf-8")
+
+    def bytes_of(self, start: int, end: int) -> bytes:
+        """The characters as UTF-8, lone surrogates kept."""
+        return self.text[start:end].encode("utf-8", "surrogatepass")
+
+    def decode(self, start: int, end: int) -> str:
+        """The characters themselves."""
+        return self.text[start:end]
+
+    def human(self, text: str) -> str:
+        """Text that a parser made is readable already."""
+        return text
+
+    def width(self, character: str) -> int:
+        """Every character takes one."""
+        return 1
+
+    def encode_units(self, text: str) -> int:
+        """Every character takes one."""
+        return len(text)
+
+    def encode(self, text: str) -> bytes:
+        """UTF-8, lone surrogates kept."""
+        return text.encode("utf-8", "surrogatepass")
+
+
+def open_view(data: bytes, label: str) -> View | None:
+    """View the decoded bytes of a part.
+
+    Args:
+        data: The bytes after the transfer encoding.
+        label: The part's charset label, ``""`` for none.
+
+    Returns:
+        The view; None for a charset in which no byte keeps its meaning (UTF-7): see `transcoded`.
+    """
+    codec = codec_name(label) if label else "utf-8"
+    if data[:3] == b"\xef\xbb\xbf":
+        codec = "utf-8"
+    elif data[:4] == b"\xff\xfe\x00\x00":
+        codec = "utf-32-le"
+    elif data[:2] == b"\xff\xfe":
+        codec = "utf-16-le"
+    elif data[:2] == b"\xfe\xff":
+        codec = "utf-16-be"
+    if codec.startswith(("utf-16", "utf-32")):
+        # Mail labelled UTF-16 that holds no zero byte among its first ones is ASCII-like text with a wrong label.
+        if b"\0" in data[:400]:
+            return _wide(data, codec)
+        codec = "utf-8"
+    if codec == "utf-7":
+        return None
+    if codec in _STATEFUL and (b"\x1b" in data or b"\x0e" in data):
+        return View(data, _masked(data).decode("latin-1"), 1, codec)
+    if codec == "hz" and b"~{" in data:
+        return View(data, _HZ.sub(lambda hit: hit[0].translate(_MASK), data).decode("latin-1"), 1, codec)
+    return View(data, data.decode("latin-1"), 1, codec)
+
+
+def _masked(data: bytes) -> bytes:
+    """Set the high bit of every byte that stands in a shifted state of ISO-2022."""
+    out: list[bytes] = []
+    at = 0
+    shifted = False
+    for hit in _SHIFT.finditer(data):
+        piece = data[at : hit.start()]
+        out.append(piece.translate(_MASK) if shifted else piece)
+        out.append(b"\xa0" * len(hit[0]))
+        code = hit[0]
+        shifted = code == b"\x0e" or (code[:2] == b"\x1b$" and not code.startswith(b"\x1b$)")) or code == b"\x1b(I"
+        at = hit.end()
+    piece = data[at:]
+    out.append(piece.translate(_MASK) if shifted else piece)
+    return b"".join(out)
+
+
+def _wide(data: bytes, codec: str) -> View:
+    unit = 2 if "16" in codec else 4
+    whole = data[: len(data) - len(data) % unit]
+    text = whole.decode(codec, "replace") if unit == 4 else _units(whole, codec.endswith("be"))
+    if len(text) * unit != len(whole):
+        text = _units32(whole, codec.endswith("be"))
+    return View(data, text, unit, codec)
+
+
+def _units(data: bytes, big: bool) -> str:
+    """One character per UTF-16 code unit; halves of surrogate pairs become U+FFFD."""
+    import numpy as np
+
+    units = np.frombuffer(data, dtype=">u2" if big else "<u2").astype("<u4")
+    units[(units >= 0xD800) & (units < 0xE000)] = 0xFFFD
+    return units.tobytes().decode("utf-32-le")
+
+
+def _units32(data: bytes, big: bool) -> str:
+    """One character per UTF-32 code unit; what is no character becomes U+FFFD."""
+    import numpy as np
+
+    units = np.frombuffer(data, dtype=">u4" if big else "<u4").astype("<u4")
+    units[((units >= 0xD800) & (units < 0xE000)) | (units > 0x10FFFF)] = 0xFFFD
+    return units.tobytes().decode("utf-32-le")

@@ -1,0 +1,162 @@
+"""What is noticed about each link, put together from the judges of hosts, texts, wrappers and parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from app.messages import tracking_params, wrappers
+from app.messages.host_findings import HostFinding
+from app.messages.html_links import Candidate
+from app.messages.lookalike import inspect_url
+from app.messages.text_target import text_mismatch
+from app.messages.types import Finding, FoundLink, LinkKind, TransformPlan
+from app.messages.urls import TargetClass
+
+_AUTHORITY = re.compile(r"(?i)https?://[^/?#\\]*")
+_HIDDEN = re.compile(
+    r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0(?:\.0*)?\s*(?:;|!|$)"
+    r"|font-size\s*:\s*0(?:\.0*)?(?:px|pt|em|rem|%)?\s*(?:;|!|$)"
+    r"|(?:max-)?(?:height|width)\s*:\s*0(?:px|pt|em)?\s*(?:;|!|$)|mso-hide\s*:\s*all"
+    r"|(?:^|;)hidden=|(?:^|;)(?:width|height)=0(?:px)?;"
+)
+_INVISIBLE = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff\u00ad]")
+_TEXT_KINDS = frozenset({LinkKind.TEXT, LinkKind.HTML_TEXT})
+_EVIDENCE = 300
+
+
+@lru_cache(maxsize=16_384)
+def _about_authority(authority: str, own: frozenset[str]) -> tuple[HostFinding, ...]:
+    return inspect_url(authority + "/", own)
+
+
+def _evidence(found: HostFinding) -> Mapping[str, str]:
+    return {"strength": found.strength, "about": found.about, **dict(found.fields)}
+
+
+class LinkJudge:
+    """Judges the links of one message under one plan."""
+
+    def __init__(self, plan: TransformPlan) -> None:
+        self._plan = plan
+        self._own = frozenset(plan.own_domains)
+
+    def judge(
+        self,
+        candidate: Candidate,
+        url: str,
+        source: bytes,
+        part: str,
+        extra: tuple[Finding, ...],
+        *,
+        unsubscribe: bool,
+    ) -> FoundLink:
+        """Make the `FoundLink` of a candidate.
+
+        Args:
+            candidate: Where the link stood.
+            url: Its target; differs from the candidate's when one of our own links was opened.
+            source: The bytes that will be replaced.
+            part: MIME part path.
+            extra: Findings there are already.
+            unsubscribe: Whether the target stands in ``List-Unsubscribe`` too.
+        """
+        findings = list(extra)
+        where = f"{part} {candidate.kind.value}"
+        if candidate.target is TargetClass.DANGEROUS:
+            scheme = url.partition(":")[0].lower()[:40]
+            findings.append(
+                Finding(
+                    "dangerous_scheme",
+                    where,
+                    f"The link does not open a web page but uses “{scheme}:”; it was made harmless.",
+                    {"scheme": scheme, "target": url[:_EVIDENCE]},
+                )
+            )
+            return FoundLink(url, source, candidate.kind, part, candidate.text, tuple(findings), unsubscribe)
+        inner: str | None = None
+        opened = wrappers.unwrap(url)
+        if opened.chain:
+            vendor = opened.chain[0].vendor
+            inner = None if opened.opaque else opened.url
+            known = f"to {opened.url[:_EVIDENCE]}" if inner else "whose target cannot be read from it"
+            findings.append(
+                Finding(
+                    "wrapped",
+                    where,
+                    f"The link is wrapped by {vendor}, {known}.",
+                    {"vendor": vendor, "inner": (inner or "")[:_EVIDENCE], "depth": str(len(opened.chain))},
+                )
+            )
+        judged = inner or url
+        authority = _AUTHORITY.match(judged)
+        for found in _about_authority(authority[0], self._own) if authority else ():
+            findings.append(Finding(found.code, where, found.message, _evidence(found)))
+        if candidate.text and candidate.kind not in _TEXT_KINDS:
+            mismatch = text_mismatch(candidate.text, judged)
+            if mismatch is not None:
+                about = mismatch.as_finding()
+                findings.append(Finding(about.code, where, about.message, _evidence(about)))
+        if candidate.style and _HIDDEN.search(candidate.style):
+            findings.append(
+                Finding(
+                    "hidden",
+                    where,
+                    "The link is made invisible or has no size.",
+                    {"style": candidate.style[:_EVIDENCE]},
+                )
+            )
+        if (not candidate.text.isascii() and _INVISIBLE.search(candidate.text)) or (
+            not url.isascii() and _INVISIBLE.search(url)
+        ):
+            findings.append(
+                Finding("invisible_characters", where, "The link contains characters that cannot be seen.", {})
+            )
+        if "?" in url:
+            self._tracking(url, where, findings)
+            if self._plan.strip_tracking:
+                url = tracking_params.remove(url, self._plan.tracking_patterns)
+        if unsubscribe:
+            findings.append(Finding("list_unsubscribe", where, "The link is the one to unsubscribe with.", {}))
+        return FoundLink(
+            url,
+            source,
+            candidate.kind,
+            part,
+            candidate.text,
+            tuple(findings),
+            unsubscribe=unsubscribe,
+            inner_url=inner,
+        )
+
+    def _tracking(self, url: str, where: str, findings: list[Finding]) -> None:
+        names = [found.name for found in tracking_params.detect(url, self._plan.tracking_patterns)]
+        if names:
+            shown = ", ".join(names)[:_EVIDENCE]
+            findings.append(
+                Finding(
+                    "tracking_parameters",
+                    where,
+                    f"The link carries tracking parameters: {shown}.",
+                    {"names": shown},
+                )
+            )
+
+    def forged(self, url: str, part: str, kind: LinkKind) -> Finding:
+        """The finding for a link on our own host that we never made."""
+        return Finding(
+            "forged_gateway_link",
+            f"{part} {kind.value}",
+            "The link pretends to be one of this gateway but was not made by it.",
+            {"url": url[:_EVIDENCE]},
+        )
+
+    def forwarded(self, url: str, target: str, part: str, kind: LinkKind) -> Finding:
+        """The finding for a link of ours that was made for another message or recipient."""
+        return Finding(
+            "forwarded_gateway_link",
+            f"{part} {kind.value}",
+            "The link was protected for another recipient; it was made anew for this one.",
+            {"url": url[:_EVIDENCE], "target": target[:_EVIDENCE]},
+        )

@@ -1,0 +1,256 @@
+"""Bare addresses in the text of HTML, which mail clients make clickable by themselves.
+
+The tree tells what is text but not where it stood. So every possible address is looked for in the source, those that
+visibly stand in a tag or between the tags of a link are dropped, and what is left is marked and parsed once more: where
+a mark turns up in the tree decides. Mails without such an address, which are most, pay for one search.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import turbohtml
+
+from app.messages import markup
+from app.messages.charsets import View
+from app.messages.html_links import Candidate, Found
+from app.messages.linkify import Address, find_addresses
+from app.messages.types import LinkKind
+from app.messages.urls import TargetClass
+
+_MARKS: Final = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1c\x1d\x1e\x1f\x7f"
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_RUN_END: Final = re.compile("[<\t\n\f\r ]")
+_SCHEME_BEFORE: Final = re.compile(r"(?i)https?\Z")
+_TAG_OPEN: Final = re.compile(r"<(?=[a-zA-Z/!?])")
+_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)")
+_MAX_RUN: Final = 4_000
+_NOT_TEXT: Final = frozenset(
+    {
+        "a",
+        "script",
+        "style",
+        "title",
+        "textarea",
+        "noframes",
+        "noembed",
+        "iframe",
+        "xmp",
+        "select",
+        "button",
+        "head",
+    }
+)
+
+
+def _one(character: str) -> str:
+    """A pattern for a character written plainly or as a numeric reference."""
+    both = {character, character.upper()}
+    numbers = "|".join(f"#0*{ord(c)}|#[xX]0*(?:{ord(c):x}|{ord(c):X})" for c in sorted(both))
+    names = {":": "|colon", "/": "|sol", ".": "|period"}.get(character, "")
+    plain = "".join(re.escape(c) for c in sorted(both))
+    return f"(?:[{plain}]|&(?:{numbers}{names});?)"
+
+
+_ENCODED_SCHEME: Final = re.compile(
+    "".join(map(_one, "http")) + _one("s") + "?" + "".join(map(_one, "://")) + "|" + "".join(map(_one, "www."))
+)
+_ENCODES_ASCII: Final = re.compile(
+    r"&(?:#(?:0*(?:4[67]|58|72|8[0347]|104|11[2569])(?![0-9])|[xX]0*(?:2[eEfF]|3[aA]|[46]8|[57][0347])(?![0-9a-fA-F]))"
+    r"|colon|sol|period)"
+)
+
+
+def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list[Candidate]:
+    """Find the addresses that stand in the text of an HTML part, outside of links.
+
+    Args:
+        view: The part.
+        found: What `find_links` returned for it.
+        bare_domains: Also take domain names without a scheme.
+
+    Returns:
+        Candidates to wrap in anchors, in order.
+    """
+    starts = _possible_starts(found.parsed, bare_domains=bare_domains)
+    starts = _outside_links(starts, found.covered)
+    if not starts:
+        return []
+    return _addresses(view, found.parsed, _in_text(found.parsed, starts), bare_domains=bare_domains)
+
+
+def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
+    if "&#" in parsed or "&colon" in parsed or "&sol" in parsed or "&period" in parsed:
+        encoded = _ENCODES_ASCII.search(parsed) is not None
+    else:
+        encoded = False
+    if bare_domains or encoded:
+        starts = [hit.start() for hit in _ENCODED_SCHEME.finditer(parsed)]
+        if bare_domains:
+            starts += [hit.start() for hit in re.finditer(r"(?<![\w@.\-/])\w[\w\-]*\.(?=[^\W\d_])", parsed)]
+            starts = sorted(set(starts))
+        return _tag_filter(parsed, starts)
+    starts = []
+    at = parsed.find("://")
+    while at >= 0:
+        scheme = _SCHEME_BEFORE.search(parsed, max(at - 5, 0), at)
+        if scheme:
+            starts.append(scheme.start())
+        at = parsed.find("://", at + 3)
+    for name in ("www.", "WWW.", "Www."):
+        at = parsed.find(name)
+        while at >= 0:
+            if at < 3 or parsed[at - 3 : at] != "://":
+                starts.append(at)
+            at = parsed.find(name, at + 4)
+    starts.sort()
+    return _tag_filter(parsed, starts)
+
+
+def _tag_filter(parsed: str, starts: list[int]) -> list[int]:
+    """Drop places with a tag's ``<`` before them and no ``>`` in between: text always has one in between."""
+    if "<![CDATA[" in parsed:
+        return starts
+    kept: list[int] = []
+    close = -1
+    opened = -1
+    scanned = 0
+    for start in starts:
+        # Both positions only move forward, so the whole filter is one pass.
+        newest = parsed.rfind(">", scanned, start)
+        if newest >= 0:
+            close = newest
+        at = start
+        while True:
+            at = parsed.rfind("<", scanned, at)
+            if at < 0:
+                break
+            if _TAG_OPEN.match(parsed, at):
+                opened = at
+                break
+        scanned = start
+        if opened < 0 or close > opened:
+            kept.append(start)
+    return kept
+
+
+def _outside_links(starts: list[int], covered: list[tuple[int, int]]) -> list[int]:
+    if not starts or not covered:
+        return starts
+    ranges = iter(sorted(covered))
+    current = next(ranges, None)
+    kept: list[int] = []
+    reach = -1
+    for start in starts:
+        while current is not None and current[0] <= start:
+            reach = max(reach, current[1])
+            current = next(ranges, None)
+        if start >= reach:
+            kept.append(start)
+    return kept
+
+
+def _in_text(parsed: str, starts: list[int]) -> list[int]:
+    """Mark the places, parse again, and keep those whose mark stands in text that is not part of a link."""
+    mark = next((character for character in _MARKS if character not in parsed), None)
+    if mark is None:
+        return []
+    pieces: list[str] = []
+    at = 0
+    for number, start in enumerate(starts):
+        pieces += (parsed[at:start], mark, _number(number), mark)
+        at = start
+    pieces.append(parsed[at:])
+    document = markup.parse_tree("".join(pieces))
+    pattern = re.compile(f"{mark}([0-9a-zA-Z]+){mark}")
+    kept: list[int] = []
+    for node in document.descendants:
+        if isinstance(node, turbohtml.Text | turbohtml.CData) and mark in node.data and _is_clickable_text(node):
+            kept += [starts[_index(hit[1])] for hit in pattern.finditer(node.data)]
+    return sorted(kept)
+
+
+def _is_clickable_text(node: turbohtml.Node) -> bool:
+    return not any(isinstance(element, markup.Element) and element.tag in _NOT_TEXT for element in node.ancestors)
+
+
+def _number(value: int) -> str:
+    out = _DIGITS[value % 62]
+    while value := value // 62:
+        out = _DIGITS[value % 62] + out
+    return out
+
+
+def _index(text: str) -> int:
+    value = 0
+    for digit in text:
+        value = value * 62 + _DIGITS.index(digit)
+    return value
+
+
+def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool) -> list[Candidate]:
+    out: list[Candidate] = []
+    reach = 0
+    for start in starts:
+        if start < reach:
+            continue
+        stop = _RUN_END.search(parsed, start, min(start + _MAX_RUN, len(parsed)))
+        end = stop.start() if stop else min(start + _MAX_RUN, len(parsed))
+        before = parsed[max(start - 1, 0) : start]
+        text, places = _decoded(view, start, end)
+        for address in _from(before + text, len(before), bare_domains=bare_domains):
+            first, last = places[address.start - len(before)], places[address.end - len(before)]
+            shown = (before + text)[address.start : address.end]
+            out.append(
+                Candidate(first, last, LinkKind.HTML_TEXT, TargetClass.HTTP, address.url, shown[:500], wrap=True)
+            )
+        reach = max(reach, end)
+    return out
+
+
+def _from(text: str, skip: int, *, bare_domains: bool) -> list[Address]:
+    return [found for found in find_addresses(text, bare_domains=bare_domains) if found.start >= skip]
+
+
+def _decoded(view: View, start: int, end: int) -> tuple[str, list[int]]:
+    """Decode a run of text and map every character of it (and its end) to the view."""
+    source = view.text[start:end]
+    if source.isascii() and "&" not in source:
+        return source, list(range(start, end + 1))
+    out: list[str] = []
+    places: list[int] = []
+    at = start
+    for hit in [*_REFERENCE.finditer(view.text, start, end), None]:
+        stop = hit.start() if hit else end
+        _plain(view, at, stop, out, places)
+        if hit is not None:
+            meaning = markup.text_value(hit[0])
+            if meaning == hit[0]:
+                _plain(view, stop, hit.end(), out, places)
+            else:
+                for character in meaning:
+                    out.append(character)
+                    places.append(stop)
+            at = hit.end()
+    places.append(end)
+    return "".join(out), places
+
+
+def _plain(view: View, start: int, end: int, out: list[str], places: list[int]) -> None:
+    piece = view.text[start:end]
+    if piece.isascii():
+        out.append(piece)
+        places.extend(range(start, end))
+        return
+    text = view.decode(start, end)
+    at = start
+    for character in text:
+        out.append(character)
+        places.append(at)
+        at += view.width(character)
+    if at != end:  # something in it could not be decoded: one character per unit, foreign ones as they are
+        del out[len(out) - len(text) :]
+        del places[len(places) - len(text) :]
+        out.append(piece)
+        places.extend(range(start, end))

@@ -1,0 +1,379 @@
+"""MIME structure as byte ranges: where each part's header and body begin and end, and nothing else.
+
+The message is never taken apart and put together again; parts are found so that bytes inside them can be
+replaced in place. One pass over the lines that begin with ``--``, with every open boundary in a table, so that
+time is linear however deep the parts are nested (RFC 2046 section 5.1.2: an outer boundary ends inner parts).
+
+Broken structure is read as lenient clients (and Python's own parser) read it: a header ends at the first line that
+is none, a missing final boundary ends with the message, text after a final boundary is not part of the message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_WANTED = frozenset(
+    {
+        b"content-type",
+        b"content-transfer-encoding",
+        b"content-disposition",
+        b"content-class",
+        b"list-unsubscribe",
+        b"x-gm-locker",
+        b"x-postern",
+    }
+)
+_NAME = re.compile(rb"[!-9;-~]*\Z")
+_LINES = re.compile(rb"\r\n|\r|\n")
+_DELIMITER = re.compile(rb"(?:\r\n|\r|\n)--")
+_END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
+_ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
+MAX_PARTS = 20_000
+"""Parts beyond this number are left as they are and reported (a message of nothing but boundaries)."""
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """One entity of a message.
+
+    Attributes:
+        path: Position such as ``1.2`` (``""`` for a multipart message itself).
+        start: Offset of the header.
+        body_start: Offset of the first byte of the body.
+        body_end: Offset past the last byte of the body, without the line break that belongs to the next boundary.
+        content_type: Lower-case ``type/subtype``.
+        headers: The interesting header fields, lower-case names, unfolded values, first occurrence wins.
+        repeated: Names of interesting fields that stood more than once.
+        boundary: Boundary of a multipart, else ``b""``.
+        delimiter: Offset of the boundary line (its ``--``) before this part; -1 for the message itself.
+        children: Parts inside.
+        parent: The entity this one is in.
+    """
+
+    path: str
+    start: int
+    body_start: int
+    body_end: int
+    content_type: str
+    headers: dict[bytes, bytes]
+    parent: Part | None = None
+    repeated: tuple[bytes, ...] = ()
+    boundary: bytes = b""
+    delimiter: int = -1
+    closed: bool = False
+    children: list[Part] = field(default_factory=list)
+
+    @property
+    def encoding(self) -> str:
+        """Content-Transfer-Encoding, lower-case, ``7bit`` when there is none (RFC 2045 section 6.1)."""
+        value = self.headers.get(b"content-transfer-encoding")
+        if value is None:
+            return "7bit"
+        return value.split(b";", 1)[0].strip().decode("latin-1").lower() or "7bit"
+
+    @property
+    def charset(self) -> str:
+        """The ``charset`` parameter as written, or ``""``."""
+        value = self.headers.get(b"content-type")
+        if value is None or b"charset" not in value.lower():
+            return ""
+        return parameter(value, b"charset").decode("latin-1")
+
+    @property
+    def disposition(self) -> str:
+        """Lower-case Content-Disposition without its parameters, or ``""``."""
+        value = self.headers.get(b"content-disposition")
+        return value.split(b";", 1)[0].strip().decode("latin-1").lower() if value else ""
+
+    @property
+    def filename(self) -> str:
+        """The file name that the part gives itself, undecoded where it is encoded; ``""`` when there is none."""
+        name = parameter(self.headers.get(b"content-disposition", b""), b"filename")
+        return (name or parameter(self.headers.get(b"content-type", b""), b"name")).decode("utf-8", "replace")
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether the part has a body of its own rather than parts."""
+        return not self.children
+
+
+@dataclass(slots=True)
+class Structure:
+    """A parsed message.
+
+    Attributes:
+        root: The message itself.
+        defects: ``(code, part path)`` of what was not as it should be.
+    """
+
+    root: Part
+    defects: list[tuple[str, str]]
+
+    def walk(self) -> list[Part]:
+        """Every part in the order of the message, the message itself first."""
+        out: list[Part] = []
+        todo = [self.root]
+        while todo:
+            part = todo.pop()
+            out.append(part)
+            todo.extend(reversed(part.children))
+        return out
+
+
+def parameter(value: bytes, name: bytes) -> bytes:
+    """Read one parameter of a structured header field (RFC 2045 section 5.1, RFC 2231), leniently.
+
+    Args:
+        value: The unfolded field body, such as ``text/html; charset="utf-8"``.
+        name: Lower-case parameter name.
+
+    Returns:
+        The value without its quotes, ``b""`` when the parameter is absent.
+    """
+    found: dict[bytes, bytes] = {}
+    for raw in _split_parameters(value):
+        key, equals, text = raw.partition(b"=")
+        if not equals:
+            continue
+        key = key.strip().lower()
+        if key == name or key.startswith(name + b"*"):
+            found.setdefault(key, _unquote(text.strip()))
+    if name in found:
+        return found[name]
+    if not found:
+        return b""
+    if name + b"*" in found:
+        return _extended(found[name + b"*"])
+    pieces = []
+    for index in range(len(found)):
+        plain, encoded = b"%s*%d" % (name, index), b"%s*%d*" % (name, index)
+        if plain in found:
+            pieces.append(found[plain])
+        elif encoded in found:
+            pieces.append(_extended(found[encoded], first=index == 0))
+        else:
+            break
+    return b"".join(pieces)
+
+
+def _extended(value: bytes, *, first: bool = True) -> bytes:
+    if first and value.count(b"'") >= 2:
+        value = value.split(b"'", 2)[2]
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda hit: bytes.fromhex(hit[1].decode()), value)
+
+
+def _split_parameters(value: bytes) -> list[bytes]:
+    if b'"' not in value:
+        return value.split(b";")[1:]
+    return [m[1] for m in re.finditer(rb';((?:[^;"]|"(?:[^"\\]|\\.)*(?:"|\Z))*)', value, re.S)]
+
+
+def _unquote(value: bytes) -> bytes:
+    if value[:1] == b'"':
+        inner = value[1:-1] if len(value) > 1 and value[-1:] == b'"' else value[1:]
+        return re.sub(rb"\\(.)", rb"\1", inner, flags=re.S) if b"\\" in inner else inner
+    return value
+
+
+def _read_headers(raw: bytes, start: int, limit: int) -> tuple[dict[bytes, bytes], tuple[bytes, ...], int]:
+    """Return the interesting fields, those that were repeated, and the offset where the body begins."""
+    found = _END_OF_HEADER.search(raw, max(start - 1, 0) if start and raw[start - 1 : start] == b"\n" else start, limit)
+    if raw.startswith(b"\r\n", start) or raw.startswith(b"\n", start):
+        return {}, (), start + (2 if raw[start : start + 1] == b"\r" else 1)
+    end = found.start() if found else limit
+    body = found.end() if found else limit
+    block = raw[start:end]
+    bare_cr = b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
+    headers: dict[bytes, bytes] = {}
+    repeated: list[bytes] = []
+    name = b""
+    at = start
+    lines = _LINES.split(block) if bare_cr else block.split(b"\n")
+    for line in lines:
+        first = line[:1]
+        if first == b" " or first == b"\t":
+            if name:
+                headers[name] += b" " + line.strip()
+        else:
+            colon = line.find(b":")
+            if colon < 0 or not _NAME.match(line, 0, colon):
+                if not line.startswith(b"From "):
+                    return headers, tuple(repeated), at
+                colon = 0
+            name = line[:colon].lower()
+            if name not in _WANTED:
+                name = b""
+            elif name in headers:
+                repeated.append(name)
+                name = b""
+            else:
+                headers[name] = line[colon + 1 :].strip()
+        at += len(line) + 1
+        if bare_cr and raw[at - 1 : at + 1] == b"\r\n":
+            at += 1
+    return headers, tuple(repeated), body
+
+
+def _content_type(headers: dict[bytes, bytes], default: str) -> str:
+    value = headers.get(b"content-type")
+    if value is None:
+        return default
+    kind = value.split(b";", 1)[0].strip().lower().decode("latin-1")
+    return kind if kind.count("/") == 1 else "text/plain"
+
+
+class _Scanner:
+    """The state of one pass over a message."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.stack: list[Part] = []
+        self.open: dict[bytes, list[int]] = {}
+        self.defects: list[tuple[str, str]] = []
+        self.count = 0
+        self.bare_cr = b"\r" in raw and raw.count(b"\r") != raw.count(b"\r\n")
+
+    def enter(self, start: int, path: str, default: str, delimiter: int) -> int:
+        """Open the entity whose header begins at `start`, and the messages nested in it; return where to go on."""
+        while True:
+            raw = self.raw
+            headers, repeated, body = _read_headers(raw, start, self._header_limit(start))
+            kind = _content_type(headers, default)
+            parent = self.stack[-1] if self.stack else None
+            part = Part(path, start, body, body, kind, headers, parent, repeated, delimiter=delimiter)
+            if repeated:
+                self.defects.append(("repeated_header", path))
+            self.count += 1
+            if parent is not None:
+                parent.children.append(part)
+            self.stack.append(part)
+            if kind.startswith("multipart/"):
+                self._open_boundary(part)
+                return body
+            if kind not in ("message/rfc822", "message/global") or part.encoding in _ENCODED_MESSAGE:
+                if kind.startswith("message/rfc822"):
+                    self.defects.append(("encoded_message", path))
+                return body
+            start, path, default, delimiter = body, f"{path}.1" if path else "1", "text/plain", -1
+            if self.count > MAX_PARTS:
+                return body
+
+    def _header_limit(self, start: int) -> int:
+        """A header cannot reach past the next delimiter line of an open multipart."""
+        if not self.open:
+            return len(self.raw)
+        found = _END_OF_HEADER.search(self.raw, max(start - 1, 0))
+        limit = found.end() if found else len(self.raw)
+        at = start - 1
+        while True:
+            at = self.raw.find(b"\n--", at, limit)
+            if at < 0:
+                return limit
+            if self.match(at + 1)[0] is not None:
+                return at + 1
+            at += 1
+
+    def _open_boundary(self, part: Part) -> None:
+        boundary = parameter(part.headers.get(b"content-type", b""), b"boundary").rstrip()
+        if not boundary:
+            self.defects.append(("no_boundary", part.path))
+            return
+        part.boundary = boundary
+        self.open.setdefault(boundary, []).append(len(self.stack) - 1)
+
+    def match(self, at: int) -> tuple[int | None, bool, int]:
+        """Look at the line that begins with ``--`` at `at`: depth of its multipart, whether it closes, next line."""
+        raw = self.raw
+        end = raw.find(b"\n", at)
+        end = len(raw) if end < 0 else end + 1
+        if self.bare_cr:
+            cr = raw.find(b"\r", at, end)
+            if cr >= 0 and raw[cr + 1 : cr + 2] != b"\n":
+                end = cr + 1
+        if end - at > 2_000:
+            return None, False, end
+        line = raw[at + 2 : end].rstrip(b" \t\r\n")
+        depths = self.open.get(line)
+        if depths:
+            return depths[-1], False, end
+        if line.endswith(b"--"):
+            depths = self.open.get(line[:-2])
+            if depths:
+                return depths[-1], True, end
+        return None, False, end
+
+    def close_above(self, depth: int, end: int) -> None:
+        """End every entity that is nested deeper than `depth` at offset `end`."""
+        while len(self.stack) > depth + 1:
+            part = self.stack.pop()
+            part.body_end = max(end, part.body_start)
+            if part.boundary and not part.closed:
+                self._forget(part, len(self.stack))
+                self.defects.append(("no_final_boundary" if part.children else "boundary_not_found", part.path))
+
+    def _forget(self, part: Part, depth: int) -> None:
+        depths = self.open[part.boundary]
+        depths.remove(depth)
+        if not depths:
+            del self.open[part.boundary]
+
+    def next_delimiter(self, at: int) -> int:
+        """Offset of the next line at or after `at` that begins with ``--``, or -1."""
+        if self.raw.startswith(b"--", at):
+            return at
+        if self.bare_cr:
+            found = _DELIMITER.search(self.raw, max(at - 1, 0))
+            return found.end() - 2 if found else -1
+        hit = self.raw.find(b"\n--", max(at - 1, 0))
+        return hit + 1 if hit >= 0 else -1
+
+    def run(self) -> Structure:
+        at = self.enter(0, "", "text/plain", -1)
+        raw = self.raw
+        while self.open:
+            here = self.next_delimiter(at)
+            if here < 0:
+                break
+            depth, closing, at = self.match(here)
+            if depth is None:
+                continue
+            end = here
+            if raw[end - 1 : end] == b"\n":
+                end -= 1
+            if raw[end - 1 : end] == b"\r":
+                end -= 1
+            self.close_above(depth, end)
+            parent = self.stack[depth]
+            if closing:
+                parent.closed = True
+                self._forget(parent, depth)
+                continue
+            if self.count >= MAX_PARTS:
+                self.defects.append(("too_many_parts", ""))
+                break
+            number = len(parent.children) + 1
+            path = f"{parent.path}.{number}" if parent.path else str(number)
+            at = self.enter(
+                at,
+                path,
+                "message/rfc822" if parent.content_type == "multipart/digest" else "text/plain",
+                here,
+            )
+        root = self.stack[0]
+        self.close_above(-1, len(raw))
+        if root.is_leaf and not root.path:
+            root.path = "1"
+        return Structure(root, self.defects)
+
+
+def parse(raw: bytes) -> Structure:
+    """Find the parts of a message.
+
+    Args:
+        raw: The message as received (any bytes).
+
+    Returns:
+        Its structure; every offset refers to `raw`.
+    """
+    return _Scanner(raw).run()

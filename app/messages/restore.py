@@ -1,0 +1,164 @@
+"""Taking every change back: ``restore(transform(m)) == m``, byte for byte.
+
+A gateway link is replaced by the bytes it carries, in the encoding of its part. Only links made for this very message
+are touched; the bytes put back are never looked at again. What the links cannot tell is in the undo record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from app.messages import undo as undo_record
+from app.messages.charsets import StringView, View, open_view
+from app.messages.mime import Part, parse
+from app.messages.transfer import Body, RawSplice, Restoration, open_body
+from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, RestoreResult
+
+_URL = re.compile(r"https?://[A-Za-z0-9.\-_~%:/\[\]]*[A-Za-z0-9_\-]", re.I)
+_OPENING = '<a href="'
+_MARKER = re.compile(rb"(?i)x-postern[!-9;-~]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n")
+_LEADING = re.compile(
+    rb"(?i)(?:(?:received|x-received|x-google-[a-z-]*|delivered-to)[ \t]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n)*"
+)
+
+Opener = Callable[[str], OpenedLink | None]
+
+
+def strip_marker(raw: bytes) -> bytes:
+    """Take the ``X-Postern`` fields off that the connector put at the head of an inserted copy.
+
+    Only fields that stand before everything except trace fields (``Received``) are taken for ours: one further down
+    came with the message and stays.
+    """
+    at = 0
+    pieces: list[bytes] = []
+    while True:
+        lead = _LEADING.match(raw, at)
+        start = lead.end() if lead else at
+        marker = _MARKER.match(raw, start)
+        if marker is None:
+            return b"".join([*pieces, raw[at:]]) if pieces or at else raw
+        pieces.append(raw[at:start])
+        at = marker.end()
+
+
+class _Back(NamedTuple):
+    """Part of a view to put back."""
+
+    start: int
+    end: int
+    source: bytes
+    side: int
+
+
+def _find(view: View, open_link: Opener) -> list[_Back]:
+    text = view.text
+    out: list[_Back] = []
+    reach = 0
+    if "://" not in text:
+        return out
+    for hit in _URL.finditer(text):
+        if hit.start() < reach:
+            continue
+        opened = open_link(hit[0])
+        if opened is None or not opened.same_message:
+            continue
+        start, end = hit.span()
+        if opened.source:
+            out.append(_Back(start, end, opened.source, 0))
+            reach = end
+            continue
+        opening = start - len(_OPENING)
+        closing = text.find("</a>", end)
+        if opening >= 0 and text.startswith(_OPENING, opening) and text.startswith('">', end) and closing >= 0:
+            out.append(_Back(opening, end + 2, b"", 1))
+            out.append(_Back(closing, closing + 4, b"", -1))
+            reach = closing + 4
+    return out
+
+
+def restore(raw: bytes, open_link: Opener, undo: bytes | None = None) -> RestoreResult:
+    """Take back what `transform` did to a message.
+
+    Args:
+        raw: The rewritten message, with whatever trace fields and marker were put at its head since.
+        open_link: Opens gateway links; only those with ``same_message`` are taken back.
+        undo: The undo record, where there was one.
+
+    Returns:
+        The message as it was received. What could not be taken back is named and left as it is.
+    """
+    failed: list[RestoreFailure] = []
+    if undo is not None:
+        for candidate in (raw, strip_marker(raw)):
+            try:
+                content, count = undo_record.revert(candidate, undo)
+            except undo_record.UndoMismatch as error:
+                reason = str(error)
+            else:
+                return RestoreResult(content, content != raw, count)
+        failed.append(RestoreFailure("", "", f"undo_mismatch: {reason}"))
+    content = strip_marker(raw)
+    splices: list[RawSplice] = []
+    restored = 0
+    for part in parse(content).walk():
+        if part.is_leaf and part.content_type in ("text/html", "text/plain"):
+            made = _leaf(content, part, open_link, failed)
+            restored += len(made)
+            splices += made
+    new = undo_record.apply(content, splices)
+    return RestoreResult(new, new != raw, restored, tuple(failed))
+
+
+def _leaf(content: bytes, part: Part, open_link: Opener, failed: list[RestoreFailure]) -> list[RawSplice]:
+    eol = b"\r\n" if b"\r\n" in content[:4000] else b"\n"
+    body = open_body(content[part.body_start : part.body_end], part.encoding, eol)
+    if body is None:
+        return []
+    view = open_view(body.data, part.charset)
+    if view is None:
+        return []
+    places = _find(view, open_link)
+    if not places:
+        return []
+    return _written(body, view, places, part)
+
+
+def _written(body: Body, view: View, places: list[_Back], part: Part) -> list[RawSplice]:
+    back = [Restoration(view.offset(p.start), view.offset(p.end), p.source, p.side) for p in places]
+    offset = part.body_start
+    return [RawSplice(s.start + offset, s.end + offset, s.new, True) for s in body.put_back(back)]
+
+
+def restore_body(content: str, is_html: bool, open_link: Opener, undo: bytes | None = None) -> RestoreBodyResult:
+    """Take back what `transform_body` did to a Graph body.
+
+    Args:
+        content: The rewritten body.
+        is_html: Whether it is HTML.
+        open_link: As for `restore`.
+        undo: The undo record, where there was one.
+
+    Returns:
+        The body as it was; where the server has normalised the markup since, the links in it are still taken back.
+    """
+    failed: list[RestoreFailure] = []
+    if undo is not None:
+        try:
+            old, count = undo_record.revert(content.encode("utf-8", "surrogatepass"), undo)
+        except undo_record.UndoMismatch as error:
+            failed.append(RestoreFailure("1", "", f"undo_mismatch: {error}"))
+        else:
+            text = old.decode("utf-8", "surrogatepass")
+            return RestoreBodyResult(text, text != content, count)
+    places = _find(StringView(content), open_link)
+    pieces: list[str] = []
+    at = 0
+    for place in places:
+        pieces += (content[at : place.start], place.source.decode("utf-8", "surrogatepass"))
+        at = place.end
+    pieces.append(content[at:])
+    new = "".join(pieces)
+    return RestoreBodyResult(new, new != content, sum(p.side >= 0 for p in places), tuple(failed))

@@ -1,0 +1,220 @@
+"""From the links of one part to the splices that change them: judging, deciding, minting.
+
+Shared by MIME parts and Graph bodies. A `Writer` holds what is the same for the whole message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from app.messages import defang
+from app.messages.charsets import View
+from app.messages.findings import LinkJudge
+from app.messages.html_links import Candidate, find_links
+from app.messages.html_text import find_bare_addresses
+from app.messages.linkify import find_addresses
+from app.messages.transfer import Edge, Splice
+from app.messages.types import (
+    Finding,
+    FoundLink,
+    LinkAction,
+    LinkKind,
+    RewrittenLink,
+    TransformPlan,
+    TransformWarning,
+)
+from app.messages.urls import TargetClass
+
+_FORMS = frozenset({LinkKind.FORM, LinkKind.FORMACTION})
+
+
+@dataclass(slots=True)
+class Change:
+    """A range of a view and what it becomes.
+
+    Attributes:
+        start: First character of the view.
+        end: Past the last one.
+        new: What stands there afterwards.
+        edge: See `Edge`.
+        token: Whether the gateway URL in `new` is enough to restore.
+    """
+
+    start: int
+    end: int
+    new: str
+    edge: Edge = Edge.NONE
+    token: bool = True
+
+
+@dataclass(slots=True)
+class Writer:
+    """What is collected over all parts of a message."""
+
+    plan: TransformPlan
+    unsubscribe: frozenset[str] = frozenset()
+    links: list[RewrittenLink] = field(default_factory=list)
+    warnings: list[TransformWarning] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    judge: LinkJudge = field(init=False)
+    _own: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._own = self.plan.gateway.rstrip("/").lower()
+        self.judge = LinkJudge(self.plan)
+
+    def warn(self, code: str, part: str, message: str) -> None:
+        """Report something that was not covered."""
+        self.warnings.append(TransformWarning(code, part, message))
+
+    def html(self, view: View, part: str, source_of: Callable[[int, int], bytes]) -> list[Change]:
+        """Changes for the links of an HTML part.
+
+        Args:
+            view: The part's text.
+            part: MIME part path.
+            source_of: Raw bytes behind a range of the view.
+        """
+        found = find_links(view)
+        candidates = found.candidates
+        bare = find_bare_addresses(view, found, bare_domains=self.plan.bare_domains)
+        if bare:
+            candidates = sorted([*candidates, *bare], key=lambda c: (c.start, c.end))
+        return self._changes(candidates, view, part, source_of, markup=True)
+
+    def text(self, view: View, part: str, source_of: Callable[[int, int], bytes]) -> list[Change]:
+        """Changes for the addresses of a text part."""
+        return self._changes(text_candidates(view, self.plan), view, part, source_of, markup=False)
+
+    def _changes(
+        self,
+        candidates: Iterable[Candidate],
+        view: View,
+        part: str,
+        source_of: Callable[[int, int], bytes],
+        *,
+        markup: bool,
+    ) -> list[Change]:
+        changes: list[Change] = []
+        reach = 0
+        for candidate in candidates:
+            if candidate.start < reach:
+                continue
+            made = self._change(candidate, view, part, source_of, markup=markup)
+            if made:
+                changes += made
+                reach = candidate.end
+        return changes
+
+    def _change(
+        self,
+        candidate: Candidate,
+        view: View,
+        part: str,
+        source_of: Callable[[int, int], bytes],
+        *,
+        markup: bool,
+    ) -> list[Change]:
+        plan = self.plan
+        url = candidate.url
+        extra: tuple[Finding, ...] = ()
+        if candidate.target is TargetClass.HTTP and self._is_own(url):
+            if plan.open_link is None:
+                return []
+            opened = plan.open_link(url)
+            if opened is None:
+                extra = (self.judge.forged(url, part, candidate.kind),)
+            elif opened.same_message:
+                return []
+            else:
+                extra = (self.judge.forwarded(url, opened.url, part, candidate.kind),)
+                url = opened.url
+        source = b"" if candidate.wrap else source_of(candidate.start, candidate.end)
+        link = self.judge.judge(candidate, url, source, part, extra, unsubscribe=url in self.unsubscribe)
+        if candidate.target is TargetClass.DANGEROUS:
+            self.links.append(RewrittenLink(link, LinkAction.STYLE, None))
+            return [Change(candidate.start, candidate.end, "#", token=False)]
+        action = plan.decide(link) if plan.decide is not None else LinkAction.REWRITE
+        if link.unsubscribe and (plan.leave_unsubscribe or action in (LinkAction.REDACT, LinkAction.STYLE)):
+            action = LinkAction.LEAVE
+        if action is LinkAction.REWRITE:
+            return self._rewritten(candidate, link)
+        self.links.append(RewrittenLink(link, action, None))
+        if action is LinkAction.LEAVE:
+            return []
+        return [
+            Change(start, end, new, token=False)
+            for start, end, new in defang.changes(candidate, view, plan, action, markup=markup)
+        ]
+
+    def _is_own(self, url: str) -> bool:
+        own = self._own
+        return url[: len(own)].lower() == own and url[len(own) : len(own) + 1] in ("", "/", "?", "#")
+
+    def _rewritten(self, candidate: Candidate, link: FoundLink) -> list[Change]:
+        try:
+            gateway_url = self.plan.mint(link)
+        except ValueError as error:
+            self.warn("not_minted", link.part, f"A link could not be rewritten and was left as it is: {error}")
+            self.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
+            return []
+        self.links.append(RewrittenLink(link, LinkAction.REWRITE, gateway_url))
+        if candidate.wrap:
+            return [
+                Change(candidate.start, candidate.start, f'<a href="{gateway_url}">', Edge.AFTER),
+                Change(candidate.end, candidate.end, "</a>", Edge.BEFORE),
+            ]
+        changes = [Change(candidate.start, candidate.end, gateway_url)]
+        tag = self.plan.tag
+        if tag and candidate.kind in (LinkKind.ANCHOR, LinkKind.AREA) and not candidate.has_title:
+            title = defang.escape(tag)
+            changes.append(Change(candidate.attribute_end, candidate.attribute_end, f' title="{title}"', token=False))
+        return changes
+
+
+def text_candidates(view: View, plan: TransformPlan) -> list[Candidate]:
+    """The addresses of a text part as ranges of its view."""
+    source = view.text
+    if "://" not in source and "www." not in source.lower() and not plan.bare_domains:
+        return []
+    text, places = readable(view)
+    return [
+        Candidate(
+            places(found.start),
+            places(found.end),
+            LinkKind.TEXT,
+            TargetClass.HTTP,
+            found.url,
+            text[found.start : found.end],
+        )
+        for found in find_addresses(text, bare_domains=plan.bare_domains)
+    ]
+
+
+def readable(view: View) -> tuple[str, Callable[[int], int]]:
+    """Decode a whole text for reading, with a function from its offsets (asked in order) to those of the view."""
+    source = view.text
+    if source.isascii():
+        return source, lambda at: at
+    text = view.decode(0, len(source))
+    if view.encode_units(text) != len(source):
+        return source, lambda at: at  # undecodable somewhere: read it byte by byte
+    last_text = 0
+    last_view = 0
+
+    def place(at: int) -> int:
+        nonlocal last_text, last_view
+        last_view += view.encode_units(text[last_text:at])
+        last_text = at
+        return last_view
+
+    return text, place
+
+
+def splices(view: View, changes: list[Change]) -> list[Splice]:
+    """Turn changes of a view into splices of its bytes."""
+    return [
+        Splice(view.offset(c.start), view.offset(c.end), view.encode(c.new), c.edge, c.token)
+        for c in sorted(changes, key=lambda change: (change.start, change.end))
+    ]

@@ -1,0 +1,380 @@
+"""Content transfer encodings, changed only where a link stood (RFC 2045 section 6).
+
+A `Body` offers the decoded bytes of a part, tells which raw bytes stand behind a range of them, and writes a new raw
+body with some ranges replaced. Everything outside those ranges comes out byte for byte: quoted-printable keeps its soft
+breaks and its odd spellings, base64 its line width and line ends.
+
+Soft breaks of ours can be told from those that were there: a replacement runs from the raw byte of its first character
+to that of its last one, and breaks only between them. An inserted tag may also be followed (``<a ...>``) or preceded
+(``</a>``) by one; it is put on the side of an original break where none can have been (see `QuotedPrintableBody`).
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_LINE = 76
+_HEX = np.zeros(256, dtype=bool)
+_HEX[list(b"0123456789abcdefABCDEF")] = True
+_PLAIN = frozenset(range(33, 127)) - {61}
+_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_FIRST_LINE = re.compile(rb"[A-Za-z0-9+/=]+")
+
+
+class Edge(Enum):
+    """On which side of a splice a soft break may be added."""
+
+    NONE = 0
+    AFTER = 1
+    BEFORE = 2
+
+
+class Splice(NamedTuple):
+    """Decoded bytes ``[start, end)`` replaced by `new`.
+
+    Attributes:
+        start: First decoded byte replaced.
+        end: Past the last decoded byte replaced; equal to `start` for an insertion.
+        new: The new decoded bytes.
+        edge: See `Edge`; insertions before text use AFTER, insertions behind text BEFORE.
+        token: Whether restoring works from the gateway URL in `new` alone.
+    """
+
+    start: int
+    end: int
+    new: bytes
+    edge: Edge = Edge.NONE
+    token: bool = True
+
+
+class RawSplice(NamedTuple):
+    """A splice as it was written: raw offsets of the old body, the new raw bytes, and whether tokens restore it."""
+
+    start: int
+    end: int
+    new: bytes
+    token: bool
+
+
+class Restoration(NamedTuple):
+    """Decoded bytes ``[start, end)`` that go back to `source`, the bytes that `Body.source` gave.
+
+    Attributes:
+        start: First decoded byte.
+        end: Past the last decoded byte.
+        source: What stood there; empty for an inserted tag.
+        side: 1 for an inserted tag before text, -1 for one behind text, 0 for a replaced link.
+    """
+
+    start: int
+    end: int
+    source: bytes
+    side: int
+
+
+class Body:
+    """A body without transfer encoding (7bit, 8bit, binary); the base of the others."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self.data = raw
+
+    def source(self, start: int, end: int) -> bytes:
+        """The bytes that a link carries so that it can be restored: raw ones here."""
+        return self.data[start:end]
+
+    def write(self, splices: Sequence[Splice]) -> list[RawSplice]:
+        """Turn splices of decoded bytes, sorted and not overlapping, into splices of the raw body."""
+        return [RawSplice(s.start, s.end, s.new, s.token) for s in splices]
+
+    def put_back(self, places: Sequence[Restoration]) -> list[RawSplice]:
+        """Turn restorations of decoded bytes, sorted and not overlapping, into splices of the raw body."""
+        return [RawSplice(p.start, p.end, p.source, True) for p in places]
+
+
+@dataclass(slots=True)
+class _QuotedMap:
+    """Where escapes stand: arrays by escape, in order."""
+
+    dec_end: npt.NDArray[np.int64]
+    shrink: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    produced: npt.NDArray[np.int64]
+
+
+class QuotedPrintableBody(Body):
+    """A quoted-printable body (RFC 2045 section 6.7)."""
+
+    def __init__(self, raw: bytes, eol: bytes) -> None:
+        self.raw = raw
+        self.data = binascii.a2b_qp(raw)
+        self.eol = b"\n" if b"\n" in raw and b"\r\n" not in raw else eol
+        self._map: _QuotedMap | None = None
+
+    def _mapping(self) -> _QuotedMap:
+        if self._map is None:
+            made = _quick_map(self.raw)
+            if made is None or len(self.raw) - int(made.shrink[-1]) != len(self.data):
+                made = _careful_map(self.raw)
+            self._map = made
+        return self._map
+
+    def raw_start(self, at: int) -> int:
+        """Raw offset of the first byte that makes decoded byte `at` (past soft breaks before it)."""
+        table = self._mapping()
+        return at + int(table.shrink[int(np.searchsorted(table.dec_end, at, side="right"))])
+
+    def raw_end(self, at: int) -> int:
+        """Raw offset just past the last byte that makes decoded byte ``at - 1``."""
+        if at <= 0:
+            return 0
+        table = self._mapping()
+        index = int(np.searchsorted(table.dec_end, at - 1, side="right"))
+        here = at - 1 + int(table.shrink[index])
+        if index < len(table.dec_end) and int(table.dec_end[index]) == at and int(table.produced[index]) == 1:
+            return here + int(table.length[index])
+        return here + 1
+
+    def _range(self, splice: Splice) -> tuple[int, int]:
+        if splice.start < splice.end:
+            return self.raw_start(splice.start), self.raw_end(splice.end)
+        at = self.raw_end(splice.start) if splice.edge is Edge.BEFORE else self.raw_start(splice.start)
+        return at, at
+
+    def source(self, start: int, end: int) -> bytes:
+        """The raw bytes, soft breaks and escapes included."""
+        return self.raw[self.raw_start(start) : self.raw_end(end)] if start < end else b""
+
+    def write(self, splices: Sequence[Splice]) -> list[RawSplice]:
+        """See `Body.write`; lines stay within 76 characters where they did."""
+        ranges = [self._range(s) for s in splices]
+        out: list[RawSplice] = []
+        column = 0
+        at = 0
+        raw = self.raw
+        for index, splice in enumerate(splices):
+            start, end = ranges[index]
+            column = _column(column, raw[at:start])
+            stop = raw.find(b"\n", end)
+            stop = len(raw) if stop < 0 else stop
+            if raw[stop - 1 : stop] == b"\r" and stop > end:
+                stop -= 1
+            rest = stop - end
+            if index + 1 < len(ranges) and ranges[index + 1][0] <= stop:
+                rest = ranges[index + 1][0] - end + 2
+            new = self._fold(splice.new, column, rest, splice.edge)
+            out.append(RawSplice(start, end, new, splice.token))
+            column = _column(column, new)
+            at = end
+        return out
+
+    def _fold(self, new: bytes, column: int, rest: int, edge: Edge) -> bytes:
+        """Encode `new` to stand at `column` with `rest` more bytes on its line."""
+        units = [b"%c" % c if c in _PLAIN else b"=%02X" % c for c in new]
+        total = sum(map(len, units))
+        if column + total + rest <= _LINE or not units:
+            return b"".join(units)
+        soft = b"=" + self.eol
+        out: list[bytes] = []
+        if edge is Edge.BEFORE and column + len(units[0]) > _LINE - 1:
+            out.append(soft)
+            column = 0
+        for index, unit in enumerate(units):
+            last = index == len(units) - 1
+            wanted = len(unit) + (1 if not last else rest)
+            if index and column + wanted > _LINE:
+                out.append(soft)
+                column = 0
+            out.append(unit)
+            column += len(unit)
+        if edge is Edge.AFTER and column + rest > _LINE:
+            out.append(soft)
+        return b"".join(out)
+
+    def put_back(self, places: Sequence[Restoration]) -> list[RawSplice]:
+        """See `Body.put_back`."""
+        out: list[RawSplice] = []
+        for place in places:
+            start, end = self.raw_start(place.start), self.raw_end(place.end)
+            if place.side > 0:
+                end += self.soft_break_length(end)
+            elif place.side < 0:
+                for soft in (b"=\r\n", b"=\n"):
+                    if self.raw.endswith(soft, 0, start):
+                        start -= len(soft)
+                        break
+            out.append(RawSplice(start, end, place.source, True))
+        return out
+
+    def soft_break_length(self, at: int) -> int:
+        """Length of the soft break that begins at raw offset `at`, 0 when there is none."""
+        if self.raw.startswith(b"=\r\n", at):
+            return 3
+        return 2 if self.raw.startswith(b"=\n", at) else 0
+
+
+def _column(column: int, passed: bytes) -> int:
+    newline = passed.rfind(b"\n")
+    return column + len(passed) if newline < 0 else len(passed) - newline - 1
+
+
+def _quick_map(raw: bytes) -> _QuotedMap | None:
+    """The table of escapes by array arithmetic; None when the body holds something unusual."""
+    octets = np.frombuffer(raw + b"\0\0", dtype=np.uint8)
+    at = np.flatnonzero(octets == 61).astype(np.int64)
+    first, second = octets[at + 1], octets[at + 2]
+    hexed = _HEX[first] & _HEX[second]
+    newline = first == 10
+    crlf = (first == 13) & (second == 10)
+    if bool(np.any((first == 61) | ((first == 13) & ~crlf))):
+        return None
+    ends = at == len(raw) - 1
+    length = np.where(hexed | crlf, 3, np.where(newline, 2, 1)).astype(np.int64)
+    produced = np.where(newline | crlf | ends, 0, 1).astype(np.int64)
+    return _table(at, length, produced)
+
+
+def _careful_map(raw: bytes) -> _QuotedMap:
+    """The same table, step by step, as ``binascii.a2b_qp`` reads an unusual body."""
+    positions: list[int] = []
+    lengths: list[int] = []
+    produced: list[int] = []
+    at = raw.find(b"=")
+    digits = b"0123456789abcdefABCDEF"
+    while at >= 0:
+        following = raw[at + 1 : at + 3]
+        size, made = 1, 1
+        if not following:
+            made = 0
+        elif following[:1] in (b"\n", b"\r"):
+            newline = raw.find(b"\n", at + 1)
+            size, made = (newline + 1 if newline >= 0 else len(raw)) - at, 0
+        elif following[:1] == b"=":
+            size = 2
+        elif len(following) == 2 and following[0] in digits and following[1] in digits:
+            size = 3
+        positions.append(at)
+        lengths.append(size)
+        produced.append(made)
+        at = raw.find(b"=", at + size)
+    as_array = [np.array(values, dtype=np.int64) for values in (positions, lengths, produced)]
+    return _table(as_array[0], as_array[1], as_array[2])
+
+
+def _table(at: npt.NDArray[np.int64], length: npt.NDArray[np.int64], produced: npt.NDArray[np.int64]) -> _QuotedMap:
+    shrink = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(length - produced)))
+    return _QuotedMap(at - shrink[:-1] + produced, shrink, length, produced)
+
+
+class _Layout(NamedTuple):
+    """How a base64 text is laid out: what stands before it, line width (0 for one line), line end, what follows."""
+
+    lead: bytes
+    width: int
+    eol: bytes
+    tail: bytes
+
+
+class Base64Body(Body):
+    """A base64 body (RFC 2045 section 6.8), written again as a whole with the layout it had."""
+
+    def __init__(self, raw: bytes, eol: bytes) -> None:
+        self.raw = raw
+        self.default_eol = eol
+        self.layout, core = _layout(raw, eol)
+        self.data = _decode_base64(core)
+
+    @property
+    def defective(self) -> bool:
+        """Whether the text is laid out by no rule, so that only an undo record can bring it back."""
+        return _encode_base64(self.data, self.layout) != self.raw
+
+    def write(self, splices: Sequence[Splice]) -> list[RawSplice]:
+        """See `Body.write`; one splice of the whole text."""
+        if not splices:
+            return []
+        pieces: list[bytes] = []
+        at = 0
+        for splice in splices:
+            pieces += (self.data[at : splice.start], splice.new)
+            at = splice.end
+        pieces.append(self.data[at:])
+        new = _encode_base64(b"".join(pieces), self.layout)
+        # Restoring sees only the new text: it must find the same layout in it.
+        token = (
+            all(s.token for s in splices) and _layout(new, self.default_eol)[0] == self.layout and not self.defective
+        )
+        return [RawSplice(0, len(self.raw), new, token)]
+
+    def put_back(self, places: Sequence[Restoration]) -> list[RawSplice]:
+        """See `Body.put_back`."""
+        return self.write([Splice(p.start, p.end, p.source) for p in places])
+
+
+def _layout(raw: bytes, eol: bytes) -> tuple[_Layout, bytes]:
+    first = _FIRST_LINE.search(raw)
+    if first is None:
+        return _Layout(raw, _LINE, eol, b""), b""
+    start = first.start()
+    padding = raw.find(b"=", start)
+    end = len(raw)
+    if padding >= 0:
+        end = padding + 1
+        while raw[end : end + 1] == b"=":
+            end += 1
+    else:
+        end = len(raw.rstrip(b" \t\r\n"))
+    core = raw[start:end]
+    ends_line = raw[first.end() : first.end() + 2]
+    width = first.end() - start
+    if first.end() >= end:
+        width = 0 if width > _LINE else _LINE
+    found = eol if first.end() >= end else b"\r\n" if ends_line == b"\r\n" else ends_line[:1]
+    return _Layout(raw[:start], width, found, raw[end:]), core
+
+
+def _decode_base64(core: bytes) -> bytes:
+    """Decode as lenient readers do: foreign characters are passed over, missing padding is added."""
+    try:
+        return binascii.a2b_base64(core)
+    except binascii.Error:
+        letters = b"".join(_BASE64_RUN.findall(core)).replace(b"=", b"")
+        if len(letters) % 4 == 1:
+            letters = letters[:-1]
+        return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
+
+
+def _encode_base64(data: bytes, layout: _Layout) -> bytes:
+    text = binascii.b2a_base64(data, newline=False)
+    width = layout.width
+    if width and len(text) > width:
+        text = layout.eol.join([text[at : at + width] for at in range(0, len(text), width)])
+    return layout.lead + text + layout.tail
+
+
+def open_body(raw: bytes, encoding: str, eol: bytes) -> Body | None:
+    """Decode a body.
+
+    Args:
+        raw: The body as it stands in the message.
+        encoding: Lower-case Content-Transfer-Encoding.
+        eol: The line end of the message, for line breaks of ours.
+
+    Returns:
+        The body; None for an encoding that is not known (uuencode): the part is left alone.
+    """
+    if encoding == "quoted-printable":
+        return QuotedPrintableBody(raw, eol)
+    if encoding == "base64":
+        return Base64Body(raw, eol)
+    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
+        return None
+    return Body(raw)

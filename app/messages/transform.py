@@ -1,0 +1,206 @@
+"""The message transformer: bytes in, bytes out, nothing changed but the links."""
+
+from __future__ import annotations
+
+import re
+
+from app.messages import undo as undo_record
+from app.messages.charsets import StringView, View, open_view
+from app.messages.classify import classify_parts
+from app.messages.mime import Part, Structure, parse
+from app.messages.rewrite import Writer, splices
+from app.messages.transfer import Base64Body, Body, RawSplice, Splice, open_body
+from app.messages.types import (
+    BodyResult,
+    SkipReason,
+    TransformPlan,
+    TransformResult,
+)
+
+_HTML = frozenset({"text/html"})
+_ANGLE = re.compile(rb"<\s*([^<>]*?)\s*>")
+_DEFECTS = {
+    "no_boundary": "A multipart names no boundary, so its parts cannot be told apart; it was left as it is.",
+    "boundary_not_found": "A multipart's boundary does not occur, so it has no parts; it was left as it is.",
+    "no_final_boundary": "A multipart is cut off: its final boundary is missing.",
+    "repeated_header": "A header field that decides how a part is read stands there more than once.",
+    "encoded_message": "An attached message has a transfer encoding that it must not have; it was left as it is.",
+    "too_many_parts": "The message has more parts than are looked at; the rest was left as it is.",
+}
+
+
+def transform(raw: bytes, plan: TransformPlan) -> TransformResult:
+    """Rewrite the links of a message.
+
+    Args:
+        raw: The message as the provider has it.
+        plan: What to do.
+
+    Returns:
+        The message with its links replaced, byte-identical elsewhere; or the input itself with the reason why it was
+        left alone. Never raises for what the message holds.
+    """
+    structure = parse(raw)
+    reason = classify_parts(raw, structure)
+    if reason is not None:
+        return TransformResult(raw, changed=False, skipped=reason)
+    return _Message(raw, structure, plan).run()
+
+
+class _Message:
+    """One message being transformed."""
+
+    def __init__(self, raw: bytes, structure: Structure, plan: TransformPlan) -> None:
+        self.raw = raw
+        self.structure = structure
+        self.plan = plan
+        self.eol = b"\r\n" if b"\r\n" in raw[:4000] else b"\n"
+        self.writer = Writer(plan, unsubscribe_targets(structure.root))
+        self.raw_splices: list[RawSplice] = []
+
+    def run(self) -> TransformResult:
+        writer = self.writer
+        for code, path in self.structure.defects:
+            writer.warn(code, path, _DEFECTS[code])
+        amp: list[Part] = []
+        for part in self.structure.walk():
+            if part.is_leaf:
+                if part.content_type == "text/x-amp-html":
+                    amp.append(part)
+                else:
+                    self._leaf(part)
+        if self.raw_splices and self.plan.remove_amp:
+            for part in amp:
+                self._remove(part)
+        if not self.raw_splices:
+            return self._unchanged()
+        self.raw_splices.sort()
+        content = undo_record.apply(self.raw, self.raw_splices)
+        return TransformResult(
+            content,
+            changed=content != self.raw,
+            links=tuple(writer.links),
+            warnings=tuple(writer.warnings),
+            undo=undo_record.make(self.raw, self.raw_splices, content),
+            findings=tuple(writer.findings),
+        )
+
+    def _unchanged(self) -> TransformResult:
+        writer = self.writer
+        return TransformResult(
+            self.raw, False, tuple(writer.links), tuple(writer.warnings), None, None, tuple(writer.findings)
+        )
+
+    def _leaf(self, part: Part) -> None:
+        kind = part.content_type
+        is_html = kind in _HTML
+        if not is_html and kind != "text/plain":
+            return
+        if part.disposition == "attachment" and (not is_html or not self.plan.html_attachments):
+            return
+        body = open_body(self.raw[part.body_start : part.body_end], part.encoding, self.eol)
+        if body is None:
+            self.writer.warn("unknown_encoding", part.path, f"The part's encoding {part.encoding} is not supported.")
+            return
+        view = open_view(body.data, part.charset)
+        if view is None:
+            self._transcoded(part, body, is_html)
+            return
+        self._view(part, body, view, is_html)
+
+    def _view(self, part: Part, body: Body, view: View, is_html: bool) -> None:
+        def source_of(start: int, end: int) -> bytes:
+            return body.source(view.offset(start), view.offset(end))
+
+        write = self.writer.html if is_html else self.writer.text
+        changes = write(view, part.path, source_of)
+        if not changes:
+            return
+        made = body.write(splices(view, changes))
+        if isinstance(body, Base64Body) and body.defective:
+            self.writer.warn(
+                "broken_base64",
+                part.path,
+                "The part's base64 is laid out by no rule; an undo record keeps it.",
+            )
+        offset = part.body_start
+        self.raw_splices += [RawSplice(s.start + offset, s.end + offset, s.new, s.token) for s in made]
+
+    def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
+        """A charset in which no byte keeps its meaning (UTF-7): the part is written again as a whole."""
+        try:
+            text = body.data.decode("utf-7")
+        except UnicodeDecodeError:
+            self.writer.warn("undecodable", part.path, "The part's UTF-7 text cannot be decoded; it was left as it is.")
+            return
+        view = StringView(text)
+        write = self.writer.html if is_html else self.writer.text
+        changes = write(view, part.path, view.bytes_of)
+        if not changes:
+            return
+        new = text
+        for change in sorted(changes, key=lambda c: (c.start, c.end), reverse=True):
+            new = new[: change.start] + change.new + new[change.end :]
+        whole = Body(body.data) if type(body) is Body else body
+        made = whole.write([Splice(0, len(body.data), new.encode("utf-7"), token=False)])
+        offset = part.body_start
+        self.raw_splices += [RawSplice(s.start + offset, s.end + offset, s.new, False) for s in made]
+
+    def _remove(self, part: Part) -> None:
+        """Take an AMP alternative out, boundary line and all; the last part of a multipart stays."""
+        parent = part.parent
+        if parent is None or part.delimiter < 0 or len(parent.children) < 2:
+            self.writer.warn("amp_kept", part.path, "The AMP part is the only one and was left as it is.")
+            return
+        end = part.body_end
+        for eol in (b"\r\n", b"\n", b"\r"):
+            if self.raw.startswith(eol, end):
+                end += len(eol)
+                break
+        self.raw_splices.append(RawSplice(part.delimiter, end, b"", False))
+
+
+def unsubscribe_targets(root: Part) -> frozenset[str]:
+    """The http(s) targets of a message's ``List-Unsubscribe`` header (RFC 2369, RFC 8058)."""
+    value = root.headers.get(b"list-unsubscribe")
+    if value is None:
+        return frozenset()
+    return frozenset(hit[1].decode("latin-1") for hit in _ANGLE.finditer(value) if hit[1][:4].lower() == b"http")
+
+
+def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResult:
+    """Rewrite the links of a message body that is text already, as Microsoft Graph gives and takes it.
+
+    Args:
+        content: The body.
+        is_html: Whether it is HTML rather than plain text.
+        plan: What to do.
+
+    Returns:
+        The body with its links replaced. Never raises for what the body holds.
+    """
+    if not is_html and "-----BEGIN PGP " in content:
+        return BodyResult(content, changed=False, skipped=SkipReason.PGP_INLINE)
+    view = StringView(content)
+    writer = Writer(plan)
+    write = writer.html if is_html else writer.text
+    changes = write(view, "1", view.bytes_of)
+    made = [RawSplice(s.start, s.end, s.new, s.token) for s in splices(view, changes)]
+    pieces: list[str] = []
+    at = 0
+    for splice in made:
+        pieces += (content[at : splice.start], splice.new.decode("utf-8", "surrogatepass"))
+        at = splice.end
+    pieces.append(content[at:])
+    new = "".join(pieces)
+    return BodyResult(
+        new,
+        changed=new != content,
+        links=tuple(writer.links),
+        warnings=tuple(writer.warnings),
+        undo=undo_record.make_text(content, made, new),
+        findings=tuple(writer.findings),
+    )
+
+
+__all__ = ["transform", "transform_body", "unsubscribe_targets"]
