@@ -187,6 +187,10 @@ class PolicySnapshot:
             trace.append(f"Not every source answered; the failure policy is {self.failure}: {action.value}.")
         return Decision(action, rule, tuple(trace))
 
+    def at_click(self, urls: tuple[str, ...], level: str, *, degraded: bool = False) -> Decision:
+        """Decide about a click; short for :meth:`decide`."""
+        return self.decide(PolicyContext(Stage.CLICK, urls, level, degraded))
+
     def _at_delivery(self, context: PolicyContext, listed: ListRule | None, trace: list[str]) -> Decision:
         if listed is not None:
             action = Action.IGNORE if listed.action == "ignore" else Action.REWRITE

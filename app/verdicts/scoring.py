@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from app.verdicts.sentences import sentence
+from app.verdicts.sentences import readable, sentence
 
 
 class Level(StrEnum):
@@ -62,10 +62,17 @@ class Signal:
         return {
             "code": self.code,
             "weight": self.weight,
-            "fields": dict(self.fields),
+            "fields": {name: readable(value) for name, value in self.fields},
             "source": self.source,
             "text": self.text,
         }
+
+
+_ONE_FACT: Final[Mapping[str, str]] = dict.fromkeys(
+    ("homograph", "homograph_unnamed", "mixed_script", "punycode", "lookalike", "embedded", "other_suffix", "affixed"),
+    "name",
+) | dict.fromkeys(("ip_host", "ip_host_disguised"), "ip")
+"""Signals that see the same thing from several sides: of each such group only the heaviest counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +167,7 @@ def score(
     ordered = tuple(sorted(heaviest.values(), key=lambda signal: (-signal.weight, signal.code)))
     counted: dict[str, int] = {}
     for signal in ordered:
-        counted.setdefault(signal.code, signal.weight)
+        counted.setdefault(_ONE_FACT.get(signal.code, signal.code), signal.weight)
     total = max(0, min(100, sum(counted.values())))
     level = Level.UNKNOWN
     if total >= thresholds.malicious:

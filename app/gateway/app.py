@@ -1,0 +1,506 @@
+"""The click gateway as a plain ASGI application (https://asgi.readthedocs.io/en/latest/specs/www.html).
+
+``/<prefix>/<host>/<token>`` is the path of every click: open the token, judge, decide, make the event durable,
+answer. No web framework stands in between, because this path is measured in microseconds. Everything else here
+is a page that few people see.
+
+What is not a click: HEAD, OPTIONS, and what a browser fetches ahead (``Sec-Purpose: prefetch``,
+https://fetch.spec.whatwg.org/#sec-purpose-header); a prefetch is refused with 503, so that the browser asks again
+when the person really clicks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from app.gateway import pages
+from app.gateway.clicks import Answer, ClickJudge, DeliverySource, PayloadSource
+from app.gateway.events import MAX_REASON, Subject, click_event, client_part, judged_part, report_event
+from app.gateway.forms import MAX_BODY, FormSigner, parse_form
+from app.gateway.limits import Counter, Limits
+from app.kit.clock import Clock, utc_now
+from app.kit.crypto import KeyRing, SealBroken
+from app.kit.i18n import Translator, negotiate, translator
+from app.kit.spool import SpoolWriter
+from app.links.mint import LinkOpener
+from app.links.token import LinkBroken, LinkToken, PayloadNeeded
+from app.messages.hosts import host_of
+from app.policy.engine import Action, PolicySnapshot
+from app.policy.snapshots import SnapshotStore
+from app.settings import Settings
+from app.verdicts.judge import InlineSource
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
+
+_MAX_CLIENTS: Final = 20_000
+_METHODS: Final = b"GET, HEAD, POST, OPTIONS"
+_PREFETCH_HEADERS: Final = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
+_SIGNAL_HEADERS: Final = (
+    b"sec-fetch-site",
+    b"sec-fetch-mode",
+    b"sec-fetch-dest",
+    b"sec-fetch-user",
+    b"accept",
+    b"accept-language",
+    b"via",
+)
+_RELEASE_ACTS: Final = ("release", "mistake")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayDeps:
+    """What the gateway works with.
+
+    Attributes:
+        settings: Addresses and prefix.
+        keyring: Master keys.
+        snapshots: Policies of all tenants.
+        spool: Where events go before an answer does; started and stopped by the gateway.
+        source: The list in memory.
+        payloads: Reads the stored target of very long links; None: there is no database.
+        delivery: What was noticed at delivery; None: not looked up.
+        clock: Aware UTC.
+        limits: What is too much.
+        background: Runs as long as the gateway does (policy refresh, ingest).
+    """
+
+    settings: Settings
+    keyring: KeyRing
+    snapshots: SnapshotStore
+    spool: SpoolWriter
+    source: InlineSource
+    payloads: PayloadSource | None = None
+    delivery: DeliverySource | None = None
+    clock: Clock = utc_now
+    limits: Limits = field(default_factory=Limits)
+    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+
+
+@dataclass(slots=True)
+class GatewayStats:
+    """Counters since the start."""
+
+    clicks: int = 0
+    not_clicks: int = 0
+    broken: int = 0
+    limited: int = 0
+    not_durable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    headers: dict[bytes, bytes]
+    address: str
+    receive: Receive
+    send: Send
+
+
+def create_gateway(deps: GatewayDeps) -> Gateway:
+    """The gateway over its parts."""
+    return Gateway(deps)
+
+
+class Gateway:
+    """The ASGI application; see the module."""
+
+    def __init__(self, deps: GatewayDeps) -> None:
+        self.deps = deps
+        self.stats = GatewayStats()
+        settings = deps.settings
+        self._prefix = settings.gateway_prefix
+        self._click_path = f"/{settings.gateway_prefix}/"
+        self._opener = LinkOpener(deps.keyring, settings.gateway_url, settings.gateway_prefix)
+        self._judge = ClickJudge(deps.snapshots, deps.source, deps.clock, deps.delivery)
+        self._signer = FormSigner(deps.keyring, settings.gateway_url)
+        window = deps.limits.window_seconds
+        self._per_token, self._per_address = Counter(window), Counter(window)
+        self._broken, self._forms = Counter(window), Counter(60 * window)
+        self._clients: dict[tuple[bytes | None, ...], bytes] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def owns(self, path: str) -> bool:
+        """Whether a path is the gateway's, for an application that serves several roles on one port."""
+        return path.startswith(self._click_path) or path == "/explain"
+
+    async def start(self) -> None:
+        """Open the spool, take the policies on disk, and begin what runs beside the requests."""
+        self.deps.spool.start()
+        if not self.deps.snapshots.loaded:
+            self.deps.snapshots.load_from_disk()
+        self.deps.source.refresh()
+        self._tasks = [asyncio.create_task(job()) for job in self.deps.background]
+
+    async def stop(self) -> None:
+        """Stop what runs beside the requests and close the spool; nothing accepted is lost."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        self._tasks = []
+        await self.deps.spool.stop()
+
+    def problems(self) -> list[str]:
+        """Why the gateway is not able to serve; empty where it is."""
+        found = []
+        if not self.deps.snapshots.loaded:
+            found.append("no policies yet: neither the database nor a copy on disk was there")
+        found.extend(
+            "a background task ended" for task in self._tasks if task.done() and not task.cancelled()
+        )
+        return found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith(self._click_path):
+                await self._click(scope, receive, send)
+            else:
+                await self._other(path, _request(scope, receive, send))
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    # -- clicks
+
+    async def _click(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _request(scope, receive, send)
+        limits = self.deps.limits
+        if not self._per_address.add(request.address, limits.per_address):
+            await self._limited(request)
+            return
+        method = request.method
+        if method == "OPTIONS":
+            self.stats.not_clicks += 1
+            await _plain(send, 204, [(b"allow", _METHODS)])
+            return
+        parts = scope["path"].split("/")
+        if len(parts) == 5 and not parts[4]:
+            parts.pop()
+        try:
+            if len(parts) != 4:
+                raise LinkBroken("malformed")
+            token = await self._open(parts[2], parts[3])
+        except LinkBroken:
+            await self._broken_link(request)
+            return
+        except LookupError:
+            await self._page(request, 503, pages.unavailable(self._words(request)))
+            return
+        link = f"{token.host}/{parts[3]}"
+        if not self._per_token.add(link, limits.per_token):
+            await self._limited(request)
+        elif method == "GET":
+            await self._get(request, token, link)
+        elif method == "HEAD":
+            self.stats.not_clicks += 1
+            await self._show(request, token, link, await self._judge.answer(token))
+        elif method == "POST":
+            await self._post(request, token, link)
+        else:
+            await _plain(send, 405, [(b"allow", _METHODS)])
+
+    async def _get(self, request: _Request, token: LinkToken, link: str) -> None:
+        if any(b"prefetch" in request.headers.get(name, b"") for name in _PREFETCH_HEADERS) or any(
+            b"prerender" in request.headers.get(name, b"") for name in _PREFETCH_HEADERS
+        ):
+            self.stats.not_clicks += 1
+            await _plain(request.send, 503, [(b"cache-control", b"no-store")])
+            return
+        answer = self._judge.cached(token) or await self._judge.answer(token)
+        await self._record(request, token, answer, answer.event)
+        await self._show(request, token, link, answer)
+
+    async def _record(self, request: _Request, token: LinkToken, answer: Answer, judged: bytes) -> None:
+        """Make the click durable. Where the disk refuses, the click goes on: the spool counts and alarms."""
+        self.stats.clicks += 1
+        event = click_event(
+            Subject(token.tenant_no, token.mailbox_no, token.message_no),
+            self.deps.clock(),
+            judged,
+            self._client(request.headers),
+            request.address if answer.snapshot.keep_address else None,
+        )
+        if not await self.deps.spool.submit(event):
+            self.stats.not_durable += 1
+
+    async def _show(self, request: _Request, token: LinkToken, link: str, answer: Answer) -> None:
+        action = answer.decision.action
+        if action is Action.REDIRECT:
+            await request.send({"type": "http.response.start", "status": 302, "headers": answer.redirect_headers})
+            await request.send({"type": "http.response.body", "body": b""})
+            return
+        snapshot, rule = answer.snapshot, answer.decision.rule
+        words = self._words(request, snapshot)
+        if answer.target is None:
+            await self._page(request, 403, pages.unusable(token.url, words), snapshot)
+        elif action is Action.WARN:
+            keys = self._keys(link, ("continue",))
+            await self._page(request, 200, pages.warning(answer.verdict, words, keys, rule), snapshot)
+        elif action is Action.LOCK:
+            keys = self._keys(link, ("release",))
+            await self._page(request, 403, pages.locked(answer.verdict, words, keys, rule), snapshot)
+        else:
+            await self._blocked(request, link, answer, words)
+
+    async def _blocked(self, request: _Request, link: str, answer: Answer, words: Translator) -> None:
+        snapshot, rule = answer.snapshot, answer.decision.rule
+        own_page = pages.own_page(snapshot)
+        if own_page is not None:
+            await _plain(request.send, 302, [(b"location", own_page), (b"referrer-policy", b"no-referrer")])
+            return
+        view = pages.blocked(
+            answer.verdict,
+            words,
+            snapshot.name,
+            self._keys(link, _RELEASE_ACTS),
+            rule,
+            listed=rule.startswith("list:"),
+        )
+        await self._page(request, 403, view, snapshot)
+
+    async def _post(self, request: _Request, token: LinkToken, link: str) -> None:
+        """A button on one of our pages."""
+        snapshot = self.deps.snapshots.get(token.tenant_no)
+        words = self._words(request, snapshot)
+        fields = await _form(request)
+        act = "" if fields is None else fields.get("act", "")
+        if (
+            fields is None
+            or act not in ("continue", *_RELEASE_ACTS)
+            or not self._signer.from_here(request.headers)
+            or not self._signer.check(fields.get("key", ""), link, act, self.deps.clock())
+        ):
+            await self._page(request, 400, pages.stale(words), snapshot)
+            return
+        if not self._forms.add(link, self.deps.limits.forms_per_token):
+            await self._limited(request)
+            return
+        answer = await self._judge.answer(token)
+        if act in _RELEASE_ACTS:
+            await self._report(request, token, answer, act, fields.get("reason", "")[:MAX_REASON], words)
+            return
+        if answer.decision.action is not Action.WARN or answer.target is None:
+            # Judged anew: meanwhile it may be known as harmless, or as worse.
+            await self._record(request, token, answer, answer.event)
+            await self._show(request, token, link, answer)
+            return
+        verdict = answer.verdict
+        proceeded = judged_part(
+            url=token.url,
+            host=host_of(verdict.final_url) or "",
+            level=verdict.level.value,
+            action="proceed",
+            rule=answer.decision.rule,
+            evidence=[signal.as_json() for signal in verdict.signals[:20]],
+        )
+        await self._record(request, token, answer, proceeded)
+        await request.send({"type": "http.response.start", "status": 303, "headers": answer.redirect_headers})
+        await request.send({"type": "http.response.body", "body": b""})
+
+    async def _report(
+        self, request: _Request, token: LinkToken, answer: Answer, kind: str, reason: str, words: Translator
+    ) -> None:
+        event = report_event(
+            Subject(token.tenant_no, token.mailbox_no, token.message_no),
+            self.deps.clock(),
+            kind=kind,
+            url=token.url,
+            host=host_of(answer.verdict.final_url) or "",
+            reason=reason,
+        )
+        stored = await self.deps.spool.submit(event)
+        await self._page(
+            request, 200 if stored else 503, pages.thanks(kind, words, stored=stored), answer.snapshot
+        )
+
+    async def _open(self, host: str, text: str) -> LinkToken:
+        """Open a token; fetches the stored target of a very long link.
+
+        Raises:
+            LinkBroken: It does not open.
+            LookupError: Its target cannot be read now.
+        """
+        try:
+            return self._opener.open_parts(host, text)
+        except PayloadNeeded as needed:
+            if self.deps.payloads is None:
+                raise LookupError("no database") from None
+            sealed = await self.deps.payloads(needed.tenant_no, needed.digest)
+            if sealed is None:
+                raise LinkBroken("payload_missing") from None
+            try:
+                return self._opener.open_parts(host, text, sealed)
+            except SealBroken:
+                raise LinkBroken("tampered") from None
+
+    async def _broken_link(self, request: _Request) -> None:
+        self.stats.broken += 1
+        if not self._broken.add(request.address, self.deps.limits.broken_per_address):
+            await self._limited(request)
+            return
+        await self._page(request, 404, pages.broken(self._words(request)))
+
+    async def _limited(self, request: _Request) -> None:
+        self.stats.limited += 1
+        await self._page(request, 429, pages.limited(self._words(request)), extra=((b"retry-after", b"60"),))
+
+    # -- everything else
+
+    async def _other(self, path: str, request: _Request) -> None:
+        if path == "/healthz":
+            await _json(request.send, 200, {"status": "alive"})
+        elif path == "/readyz":
+            await self._readyz(request)
+        elif not self._per_address.add(request.address, self.deps.limits.per_address):
+            await self._limited(request)
+        elif path == "/explain" and request.method in ("GET", "HEAD"):
+            await self._page(request, 200, pages.explain(self._words(request)))
+        elif path == "/explain" and request.method == "POST":
+            await self._explain(request)
+        elif path == "/explain":
+            await _plain(request.send, 405, [(b"allow", b"GET, HEAD, POST")])
+        else:
+            await self._page(request, 404, pages.nothing(self._words(request)))
+
+    async def _readyz(self, request: _Request) -> None:
+        problems = self.problems()
+        spool = self.deps.spool.stats
+        state = {
+            "status": "not ready" if problems else "ready",
+            "problems": problems,
+            "policies": len(self.deps.snapshots),
+            "policies_from_database": self.deps.snapshots.from_database,
+            "spool": {"written": spool.written, "late": spool.late, "lost": spool.lost, "error": spool.error},
+        }
+        await _json(request.send, 503 if problems else 200, state)
+
+    async def _explain(self, request: _Request) -> None:
+        """Where a link leads. Whose it is, is not shown: nobody is signed in here."""
+        words = self._words(request)
+        fields = await _form(request)
+        link = "" if fields is None else fields.get("link", "").strip().strip("<>\"'")[:MAX_BODY]
+        path = link.partition("#")[0].partition("?")[0].split("/")
+        try:
+            if len(path) < 5 or path[-3] != self._prefix:
+                raise LinkBroken("malformed")
+            token = await self._open(path[-2], path[-1])
+        except (LinkBroken, LookupError):
+            self._broken.add(request.address, self.deps.limits.broken_per_address)
+            problem = words.gettext("This is not a protected link, or it was changed.")
+            await self._page(request, 200, pages.explain(words, link, problem))
+            return
+        answer = await self._judge.answer(token)
+        view = pages.explained(link, answer.verdict, words, answer.decision.action.value, answer.decision.rule)
+        await self._page(request, 200, view, answer.snapshot)
+
+    def _keys(self, link: str, acts: tuple[str, ...]) -> dict[str, str]:
+        now = self.deps.clock()
+        return {act: self._signer.sign(link, act, now) for act in acts}
+
+    def _words(self, request: _Request, snapshot: PolicySnapshot | None = None) -> Translator:
+        default = snapshot.words.locale if snapshot is not None else ""
+        header = request.headers.get(b"accept-language")
+        accepted = None if header is None else header.decode("latin-1")
+        return translator(negotiate(accepted, default or "en"), pages.DOMAIN)
+
+    def _client(self, headers: dict[bytes, bytes]) -> bytes:
+        """What asked, ready for the event; browsers say the same again and again."""
+        agent = headers.get(b"user-agent")
+        key = (agent, *map(headers.get, _SIGNAL_HEADERS))
+        made = self._clients.get(key)
+        if made is None:
+            signals = {
+                name.decode(): headers[name].decode("latin-1") for name in _SIGNAL_HEADERS if name in headers
+            }
+            made = client_part("" if agent is None else agent.decode("utf-8", "replace"), signals)
+            if len(self._clients) >= _MAX_CLIENTS:
+                self._clients.clear()
+            self._clients[key] = made
+        return made
+
+    async def _page(
+        self,
+        request: _Request,
+        status: int,
+        view: pages.View,
+        snapshot: PolicySnapshot | None = None,
+        extra: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        page = pages.render(view, self._words(request, snapshot), snapshot)
+        await request.send(
+            {"type": "http.response.start", "status": status, "headers": [*page.headers, *extra]}
+        )
+        await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else page.body})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except OSError as error:
+                    await send({"type": "lifespan.startup.failed", "message": f"The spool cannot be opened: {error}"})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _request(scope: Scope, receive: Receive, send: Send) -> _Request:
+    client = scope.get("client")
+    return _Request(scope["method"], dict(scope["headers"]), client[0] if client else "", receive, send)
+
+
+async def _form(request: _Request) -> dict[str, str] | None:
+    """The form that was sent; None where it is none or too big."""
+    if not request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
+        return None
+    body = bytearray()
+    while True:
+        message = await request.receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            return None
+        if not message.get("more_body"):
+            break
+    try:
+        return parse_form(bytes(body))
+    except ValueError:
+        return None
+
+
+async def _plain(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]}
+        if status != 204
+        else {"type": "http.response.start", "status": status, "headers": headers}
+    )
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _json(send: Send, status: int, data: dict[str, Any]) -> None:
+    body = json.dumps(data).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,149 @@
+"""From an opened token to the answer of a click: verdict, decision, and everything that can be made beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from app.gateway.destination import location
+from app.gateway.events import judged_part
+from app.kit.clock import Clock
+from app.links.token import LinkToken
+from app.messages.hosts import host_of
+from app.policy.engine import Action, Decision, PolicyContext, PolicySnapshot, Stage
+from app.policy.snapshots import SnapshotStore
+from app.verdicts.judge import InlineSource, Judgement, judge
+from app.verdicts.scoring import Signal, Verdict
+
+MAX_CACHED: Final = 50_000
+
+
+class DeliverySource(Protocol):
+    """What was noticed about a link when its message was delivered."""
+
+    def cached(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...] | None:
+        """The signals where they are known already."""
+
+    async def fetch(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...]:
+        """Look them up; nothing where that takes too long."""
+
+
+PayloadSource = Callable[[int, bytes], Awaitable[bytes | None]]
+"""Reads the stored target of a very long link: tenant number and digest -> sealed payload, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a click gets.
+
+    Attributes:
+        snapshot: The policy it was decided by.
+        generation: State of the list it was judged by.
+        judgement: Verdict and addresses.
+        decision: What to do, and why.
+        target: Value of ``Location``; None where the target is no web address.
+        redirect_headers: Complete headers of a redirect, made once.
+        event: The part of the click's event that stays the same.
+        expires_at: Until when this may be given again.
+    """
+
+    snapshot: PolicySnapshot
+    generation: int
+    judgement: Judgement
+    decision: Decision
+    target: bytes | None
+    redirect_headers: list[tuple[bytes, bytes]]
+    event: bytes
+    expires_at: datetime
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict."""
+        return self.judgement.verdict
+
+
+class ClickJudge:
+    """Answers by token, and remembers answers as long as verdict, list and policy stand.
+
+    Args:
+        snapshots: Policies.
+        source: The list in memory.
+        clock: Aware UTC.
+        delivery: What was noticed at delivery, where that can be looked up.
+    """
+
+    def __init__(
+        self,
+        snapshots: SnapshotStore,
+        source: InlineSource,
+        clock: Clock,
+        delivery: DeliverySource | None = None,
+    ) -> None:
+        self._snapshots = snapshots
+        self._source = source
+        self._clock = clock
+        self._delivery = delivery
+        self._answers: dict[tuple[int, int, str], Answer] = {}
+
+    def cached(self, token: LinkToken) -> Answer | None:
+        """The answer where it stands already; nothing is awaited."""
+        found = self._answers.get((token.tenant_no, token.message_no, token.url))
+        if (
+            found is None
+            or found.generation != self._source.refresh()
+            or found.snapshot is not self._snapshots.get(token.tenant_no)
+            or found.expires_at <= self._clock()
+        ):
+            return None
+        return found
+
+    async def answer(self, token: LinkToken) -> Answer:
+        """The answer, judged anew where needed."""
+        found = self.cached(token)
+        if found is not None:
+            return found
+        more: tuple[Signal, ...] = ()
+        if self._delivery is not None and token.message_no:
+            known = self._delivery.cached(token.tenant_no, token.message_no, token.url)
+            more = (
+                known
+                if known is not None
+                else await self._delivery.fetch(token.tenant_no, token.message_no, token.url)
+            )
+        made = self.judge_now(token.url, self._snapshots.get(token.tenant_no), more)
+        if len(self._answers) >= MAX_CACHED:
+            self._answers.clear()
+        self._answers[token.tenant_no, token.message_no, token.url] = made
+        return made
+
+    def judge_now(self, url: str, snapshot: PolicySnapshot, more: tuple[Signal, ...] = ()) -> Answer:
+        """Judge and decide, without the cache."""
+        generation = self._source.refresh()
+        judgement = judge(
+            url, source=self._source, own_domains=snapshot.own_domains, more=more, clock=self._clock
+        )
+        verdict = judgement.verdict
+        decision = snapshot.decide(
+            PolicyContext(Stage.CLICK, judgement.chain, verdict.level.value, degraded=verdict.degraded)
+        )
+        target = location(url)
+        if target is None:
+            decision = Decision(Action.BLOCK, "no-web-address", decision.trace)
+        final = judgement.chain[-1]
+        event = judged_part(
+            url=url,
+            host=host_of(final) or "",
+            level=verdict.level.value,
+            action=decision.action.value,
+            rule=decision.rule,
+            evidence=[signal.as_json() for signal in verdict.signals[:20]],
+        )
+        headers = [
+            (b"location", target or b""),
+            (b"cache-control", b"no-store"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"content-length", b"0"),
+        ]
+        return Answer(snapshot, generation, judgement, decision, target, headers, event, verdict.expires_at)

@@ -1,0 +1,217 @@
+"""From the spool into the database: each event once, none lost, whatever is killed when.
+
+Events carry the id they were written with; inserting does nothing where the id is there already. The position is
+noted after the commit, so a crash between the two reads again and changes nothing. While the database is away the
+spool simply grows. An event that can never be taken in (a tenant that is gone, a line that is none) is put aside
+in ``rejected.jsonl`` beside the spool, counted and reported; it stops nobody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Table, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from app.gateway.events import VERSION
+from app.gateway.models import Click, ClickReport
+from app.kit.db import Database
+from app.kit.spool import SpoolReader
+from app.policy.snapshots import SnapshotStore
+
+_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+_OTHER_READER_SECONDS: Final = 1.0
+_ROWS_PER_INSERT: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class IngestStats:
+    """Counters since the start: rows taken in, events put aside, times the database was away."""
+
+    ingested: int = 0
+    rejected: int = 0
+    outages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    table: Table
+    values: dict[str, Any]
+    payload: bytes
+
+
+class Ingest:
+    """Takes events from a spool into the database.
+
+    Args:
+        reader: The spool.
+        database: The application's database.
+        snapshots: Knows tenants by number; asked first.
+        interval: Seconds between looks.
+    """
+
+    def __init__(
+        self, reader: SpoolReader, database: Database, snapshots: SnapshotStore, interval: float = 0.2
+    ) -> None:
+        self._reader = reader
+        self._database = database
+        self._snapshots = snapshots
+        self._interval = interval
+        self._tenants: dict[int, uuid.UUID] = {}
+        self.stats = IngestStats()
+
+    async def run(self) -> None:
+        """Take events in until cancelled."""
+        failures = 0
+        try:
+            while True:
+                if not self._reader.lock():
+                    await asyncio.sleep(_OTHER_READER_SECONDS)
+                    continue
+                try:
+                    await self.once()
+                except (SQLAlchemyError, OSError) as error:
+                    if failures == 0:
+                        self.stats.outages += 1
+                        log.warning("ingest.waiting", error=type(error).__name__)
+                    await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
+                    failures += 1
+                else:
+                    if failures:
+                        log.info("ingest.resumed", ingested=self.stats.ingested)
+                    failures = 0
+                    await asyncio.sleep(self._interval)
+        finally:
+            self._reader.unlock()
+
+    async def once(self) -> int:
+        """Take in all that is there now.
+
+        Returns:
+            How many events were handled.
+
+        Raises:
+            SQLAlchemyError: The database is away; the events wait in the spool.
+            OSError: The spool cannot be read or the position not be noted.
+        """
+        handled = 0
+        batches = self._reader.batches(_ROWS_PER_INSERT)
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            if batch.payloads:
+                await self._take(batch.payloads)
+            await asyncio.to_thread(self._reader.acknowledge, batch)
+            handled += len(batch.payloads)
+        return handled
+
+    async def _take(self, payloads: tuple[bytes, ...]) -> None:
+        by_tenant: dict[int, list[_Row]] = defaultdict(list)
+        for payload in payloads:
+            try:
+                tenant_no, row = _row(payload)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+                self._reject(payload, f"not an event: {error!r}")
+                continue
+            by_tenant[tenant_no].append(row)
+        for tenant_no, rows in by_tenant.items():
+            tenant_id = await self._tenant(tenant_no)
+            if tenant_id is None:
+                for row in rows:
+                    self._reject(row.payload, f"no tenant {tenant_no}")
+                continue
+            await self._insert(tenant_id, rows)
+
+    async def _insert(self, tenant_id: uuid.UUID, rows: list[_Row]) -> None:
+        try:
+            async with self._database.tenant(tenant_id) as session:
+                for table in (Click.__table__, ClickReport.__table__):
+                    values = [{"tenant_id": tenant_id, **row.values} for row in rows if row.table is table]
+                    if values:
+                        assert isinstance(table, Table)
+                        await session.execute(insert(table).on_conflict_do_nothing(), values)
+            self.stats.ingested += len(rows)
+        except (OperationalError, InterfaceError):
+            raise
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            if len(rows) == 1:
+                self._reject(rows[0].payload, f"refused by the database: {type(error.orig).__name__}")
+                return
+            # One row spoils the others' insert: find it by halves.
+            middle = len(rows) // 2
+            await self._insert(tenant_id, rows[:middle])
+            await self._insert(tenant_id, rows[middle:])
+
+    async def _tenant(self, tenant_no: int) -> uuid.UUID | None:
+        known = self._snapshots.tenant_id(tenant_no) or self._tenants.get(tenant_no)
+        if known is not None:
+            return known
+        async with self._database.untenanted() as session:
+            found: uuid.UUID | None = await session.scalar(
+                text("SELECT tenant_id FROM postern_tenants() WHERE no = :no"), {"no": tenant_no}
+            )
+        if found is not None:
+            self._tenants[tenant_no] = found
+        return found
+
+    def _reject(self, payload: bytes, why: str) -> None:
+        self.stats.rejected += 1
+        log.error("ingest.put_aside", reason=why)
+        line = json.dumps({"reason": why, "event": payload.decode("utf-8", "replace")}) + "\n"
+        path = self._reader.folder / "rejected.jsonl"
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as file:
+            file.write(line)
+            file.flush()
+            os.fdatasync(file.fileno())
+
+
+def _row(payload: bytes) -> tuple[int, _Row]:
+    """Tenant number and row of an event.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: It is none.
+    """
+    event = json.loads(payload)
+    if event["v"] != VERSION:
+        raise ValueError(f"version {event['v']}")
+    values: dict[str, Any] = {
+        "id": uuid.UUID(event["id"]),
+        "at": datetime.fromtimestamp(event["at"], UTC),
+        "mailbox_id": event["mailbox"] or None,
+        "message_id": event["message"] or None,
+        "url": event["url"],
+        "host": event["host"],
+    }
+    if event["kind"] == "click":
+        signals = event["signals"]
+        if not isinstance(signals, Mapping):
+            raise TypeError("signals")
+        values |= {
+            "level": event["level"],
+            "action": event["action"],
+            "rule": event["rule"],
+            "evidence": event["evidence"],
+            "user_agent": event["agent"],
+            "client_address": event.get("address"),
+            "signals": dict(signals),
+        }
+        table = Click.__table__
+    elif event["kind"] == "report":
+        values |= {"kind": event["report"], "reason": event["reason"]}
+        table = ClickReport.__table__
+    else:
+        raise ValueError(f"kind {event['kind']}")
+    assert isinstance(table, Table)
+    return int(event["tenant"]), _Row(table, values, payload)

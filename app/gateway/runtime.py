@@ -1,0 +1,67 @@
+"""The gateway with everything it runs on in a process of its own, or in one that runs every role."""
+
+from __future__ import annotations
+
+from app.gateway.app import Gateway, GatewayDeps, create_gateway
+from app.gateway.ingest import Ingest
+from app.gateway.limits import Limits
+from app.gateway.lookups import DeliveryFindings, StoredPayloads
+from app.kit.clock import Clock, utc_now
+from app.kit.crypto import KeyRing
+from app.kit.db import Database
+from app.kit.spool import SpoolReader, SpoolWriter
+from app.policy.snapshots import SnapshotStore
+from app.settings import Settings
+from app.verdicts.feed import FeedFile
+
+
+def build_gateway(
+    settings: Settings,
+    keyring: KeyRing,
+    database: Database | None,
+    *,
+    clock: Clock = utc_now,
+    limits: Limits | None = None,
+) -> Gateway:
+    """Wire the gateway.
+
+    Args:
+        settings: The process's settings; ``data_dir`` holds spool and policies, ``feed_file`` the list.
+        keyring: Master keys, retired ones included.
+        database: None: clicks are answered from what is on disk and wait in the spool.
+        clock: Aware UTC.
+        limits: What is too much; None: the defaults.
+
+    Returns:
+        An ASGI application. Serve it (its lifespan starts and stops everything), or call ``start`` and
+        ``stop`` where another application's lifespan is served.
+    """
+    folder = settings.data_dir / "gateway"
+    spool_folder = folder / "spool"
+    snapshots = SnapshotStore(folder)
+    deps = GatewayDeps(
+        settings=settings,
+        keyring=keyring,
+        snapshots=snapshots,
+        spool=SpoolWriter(spool_folder),
+        source=FeedFile(settings.feed_file),
+        clock=clock,
+        limits=limits or Limits(),
+    )
+    if database is None:
+        return create_gateway(deps)
+    ingest = Ingest(SpoolReader(spool_folder), database, snapshots, settings.click_ingest_ms / 1000)
+    return create_gateway(
+        GatewayDeps(
+            settings=settings,
+            keyring=keyring,
+            snapshots=snapshots,
+            spool=deps.spool,
+            source=deps.source,
+            payloads=StoredPayloads(database, snapshots),
+            delivery=DeliveryFindings(database, snapshots),
+            clock=clock,
+            limits=deps.limits,
+            background=(lambda: snapshots.follow(database), ingest.run),
+        )
+    )

@@ -1,0 +1,116 @@
+"""What is thought of an address, for the command line and the console: ``postern inspect-url``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.kit.clock import Clock, utc_now
+from app.verdicts.canonical import NotCanonical, canonical_url, lookup_expressions
+from app.verdicts.heuristics import open_chain
+from app.verdicts.judge import InlineSource, judge
+from app.verdicts.scoring import Verdict
+
+
+class Decided(Protocol):
+    """A policy's answer."""
+
+    @property
+    def action(self) -> str:
+        """What would happen."""
+
+    @property
+    def rule(self) -> str:
+        """What decided."""
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        """How it came about."""
+
+
+class Lists(Protocol):
+    """Decides about a click on an address (``PolicySnapshot.at_click``)."""
+
+    @property
+    def own_domains(self) -> frozenset[str]:
+        """The organisation's own."""
+
+    def at_click(self, urls: tuple[str, ...], level: str, *, degraded: bool = False) -> Decided:
+        """Decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """Everything there is to say about an address.
+
+    Attributes:
+        url: As given.
+        chain: The address, then each one found inside it.
+        wrappers: Whose wrappers were opened, outermost first.
+        canonical: The Safe Browsing canonical form of the last one; empty where it has none.
+        expressions: Under which it would be listed.
+        verdict: The verdict.
+        decision: What the policy would do; None where no policy was given.
+        offline: Whether nothing was asked over the network.
+    """
+
+    url: str
+    chain: tuple[str, ...]
+    wrappers: tuple[str, ...]
+    canonical: str
+    expressions: tuple[str, ...]
+    verdict: Verdict
+    decision: Decided | None
+    offline: bool
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON form with stable names."""
+        return {
+            "url": self.url,
+            **self.verdict.as_json(),
+            "chain": list(self.chain),
+            "wrappers": list(self.wrappers),
+            "canonical": self.canonical,
+            "expressions": list(self.expressions),
+            "decision": None
+            if self.decision is None
+            else {
+                "action": str(self.decision.action),
+                "rule": self.decision.rule,
+                "trace": list(self.decision.trace),
+            },
+            "offline": self.offline,
+        }
+
+
+def inspect_url(
+    url: str,
+    *,
+    feed: InlineSource,
+    lists: Lists | None = None,
+    offline: bool = True,
+    clock: Clock = utc_now,
+) -> Inspection:
+    """Judge an address from what is here, and say why.
+
+    Args:
+        url: Any address.
+        feed: The list in memory; it is brought up to date first.
+        lists: A tenant's policy; its decision is added.
+        offline: Kept in the result; this function asks nothing over the network.
+        clock: Aware UTC.
+    """
+    feed.refresh()
+    chain, opened = open_chain(url)
+    own = frozenset[str]() if lists is None else lists.own_domains
+    verdict = judge(url, source=feed, own_domains=own, clock=clock).verdict
+    try:
+        canonical, expressions = canonical_url(chain[-1]), lookup_expressions(chain[-1])
+    except NotCanonical:
+        canonical, expressions = "", ()
+    decision = (
+        None if lists is None else lists.at_click(chain, verdict.level.value, degraded=verdict.degraded)
+    )
+    return Inspection(
+        url, chain, tuple(hit.vendor for hit in opened.chain), canonical, expressions, verdict, decision, offline
+    )

@@ -1,0 +1,65 @@
+"""The verdict at the click from everything that answers at once: the list in memory and the address itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.kit.clock import Clock, utc_now
+from app.verdicts.heuristics import embedded_target, open_chain, url_signals
+from app.verdicts.scoring import Signal, Verdict, score
+
+
+class InlineSource(Protocol):
+    """A list that answers from memory."""
+
+    @property
+    def name(self) -> str:
+        """Stable name."""
+
+    def refresh(self) -> int:
+        """Take in changes; returns a number that grows with each."""
+
+    def signals(self, url: str) -> tuple[Signal, ...]:
+        """What it says about one address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, and the addresses it is about.
+
+    Attributes:
+        verdict: The verdict.
+        chain: The address as written, then each one inside it; the last is what was judged.
+    """
+
+    verdict: Verdict
+    chain: tuple[str, ...]
+
+
+def judge(
+    url: str,
+    *,
+    source: InlineSource,
+    own_domains: frozenset[str] = frozenset(),
+    more: tuple[Signal, ...] = (),
+    clock: Clock = utc_now,
+) -> Judgement:
+    """Judge an address inline.
+
+    Args:
+        url: As it stood in the message.
+        source: The list; every address of the chain is looked up, and one that it carries along.
+        own_domains: The tenant's own.
+        more: Signals that others made, e.g. at delivery.
+        clock: Aware UTC.
+    """
+    chain, _ = open_chain(url)
+    signals = [*url_signals(url, own_domains), *more]
+    looked_up = list(chain)
+    carried = embedded_target(chain[-1])
+    if carried is not None:
+        looked_up.append(carried)
+    for address in looked_up:
+        signals.extend(source.signals(address))
+    return Judgement(score(signals, final_url=chain[-1], now=clock()), chain)
