@@ -151,7 +151,7 @@ def _google_config(settings: Settings) -> Any:
     options: dict[str, Any] = {}
     if settings.google_api_url:
         base = settings.google_api_url.rstrip("/") + "/"
-        options = {"gmail_base": base, "admin_base": base, "pubsub_base": base}
+        options = {"gmail_base": base, "admin_base": base, "pubsub_base": base + "pubsub/"}
     return GoogleConfig(
         service_account=account,
         oidc_client_id=settings.google_client_id,

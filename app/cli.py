@@ -162,6 +162,15 @@ def restore_mail(
     asyncio.run(restore_and_wait(load_settings(), tenant, scopes[0], None if yes else _confirm))
 
 
+@app.command("reset")
+def reset_command() -> None:
+    """Remove the data directory of the embedded default: database, keys, logs, demo."""
+    from app.supervisor import reset
+
+    reset(load_settings())
+    typer.echo("The data directory is gone; the next start begins anew.")
+
+
 @app.command("settings")
 def settings_command() -> None:
     """Print every setting with its description, as an ``.env`` file."""

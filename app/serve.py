@@ -294,7 +294,8 @@ async def _stop_without_parent(stopping: asyncio.Event) -> None:
     if os.environ.get("POSTERN_SUPERVISED") != "1":
         return
     parent = os.getppid()
-    while os.getppid() == parent:
+    # There is no event for a parent's end that works on every system, so it is looked at.
+    while os.getppid() == parent:  # noqa: ASYNC110
         await asyncio.sleep(_PARENT_CHECK_SECONDS)
     log.warning("supervisor.gone")
     stopping.set()

@@ -1,0 +1,60 @@
+# Postern. `make help` lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 20
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Postern needs Python 3.11 or newer; set PYTHON=...")'
+	@echo "Making $(VENV) and installing from requirements.lock (about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes --progress-bar on -r requirements.lock 2>&1 | $(BIN)/python -u infra/quiet_pip.py
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: $(STAMP) ## Make .venv and install from the hashed lock file
+
+.PHONY: run
+run: $(STAMP) ## Run everything; with no tenant configured, the demo
+	@exec $(BIN)/postern run all
+
+.PHONY: reset
+reset: $(STAMP) ## Remove the data of `make run`
+	@$(BIN)/postern reset
+
+.PHONY: test
+test: $(STAMP) ## All tests, on a real database, real HTTP and (where installed) a real browser
+	@$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(STAMP) ## Lint, types, imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## Renew requirements.lock (needs uv)
+	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --universal --no-annotate --no-header -q --upgrade -o requirements.lock
+
+.PHONY: bench-transform
+bench-transform: $(STAMP) ## Transformer: messages/s and ratios (FOLDER=... for your own mail)
+	@$(BIN)/python -m tests.bench.transform $(FOLDER)
+
+.PHONY: fuzz
+fuzz: $(STAMP) ## Fuzz the transformer for five minutes
+	@$(BIN)/python -m tests.fuzz.transform --seconds $(or $(SECONDS_TO_RUN),300)
