@@ -1,0 +1,179 @@
+"""The Microsoft side of the contract suite."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from connectors.base.http import HttpPolicy, SharedHttp
+from connectors.base.types import BodyContent, Content, FetchedMessage, Mailbox, MessageRef, Provider
+from connectors.emulators.common.faults import FaultKind, FaultRule
+from connectors.emulators.microsoft.model import Message, Person
+from connectors.emulators.microsoft.state import MicrosoftState
+from connectors.emulators.testing import Emulators
+from connectors.microsoft.config import ClientSecret, MicrosoftConfig
+from connectors.microsoft.connector import MicrosoftConnector
+from connectors.microsoft.folders import QUARANTINE_NAME
+from connectors.microsoft.notifications import MicrosoftNotifications
+from tests.contract.connectors.harness import QUICK, Call, Weather, quick_http
+
+_KINDS = {
+    Weather.THROTTLED: FaultKind.THROTTLE,
+    Weather.UNAVAILABLE: FaultKind.UNAVAILABLE,
+    Weather.TIMEOUT_BEFORE: FaultKind.TIMEOUT_BEFORE,
+    Weather.TIMEOUT_AFTER: FaultKind.TIMEOUT_AFTER,
+}
+_CALLS: dict[Call, tuple[str | None, str]] = {
+    Call.READ_MESSAGE: ("GET", r"/graph/v1\.0/users/[^/]+/messages/[^/]+$"),
+    Call.WRITE_MESSAGE: ("PATCH", r"/graph/v1\.0/users/[^/]+/messages/[^/]+$"),
+    Call.LOOK_FOR_CHANGES: ("GET", r"/graph/v1\.0/users/[^/]+/(messages|mailFolders/.*/delta(\(\))?)$"),
+    Call.GET_TOKEN: ("POST", r"/entra/.*/token$"),
+    Call.ANYTHING: (None, r"/graph/v1\.0/users/"),
+}
+_PLACES = {
+    "inbox": "inbox",
+    "junk": "junkemail",
+    "sent": "sentitems",
+    "drafts": "drafts",
+    "trash": "deleteditems",
+}
+
+
+class MicrosoftHarness:
+    """Implements :class:`tests.contract.connectors.harness.ProviderHarness`."""
+
+    provider = Provider.MICROSOFT
+
+    def __init__(self, emulators: Emulators, number: int) -> None:
+        self.emulators = emulators
+        self.domain = f"nordwind{number}.example"
+        self.tenant, people = emulators.microsoft_tenant("ada", "ben", "cleo", domain=self.domain)
+        self.ada, self.ben, self.cleo = (_mailbox(person) for person in people)
+        self._people = {person.id: person for person in people}
+        self._https: list[SharedHttp] = []
+        self.connector = self.new_connector()
+        self.notifications = MicrosoftNotifications()
+
+    @property
+    def state(self) -> MicrosoftState:
+        """The emulated Microsoft, for doing what users and administrators do."""
+        return self.emulators.world.microsoft
+
+    def config(self, **changes: Any) -> MicrosoftConfig:
+        """Settings that lead to the emulator."""
+        values: dict[str, Any] = {
+            "client_id": self.emulators.client_id,
+            "credential": ClientSecret(self.emulators.client_secret),
+            "authority": self.emulators.authority,
+            "graph_url": self.emulators.graph_url,
+            **changes,
+        }
+        return MicrosoftConfig(**values)
+
+    def new_connector(self, policy: HttpPolicy = QUICK, **changes: Any) -> MicrosoftConnector:
+        """See the protocol; ``changes`` are of the configuration."""
+        http = quick_http(policy)
+        self._https.append(http)
+        return MicrosoftConnector(self.config(**changes), self.tenant.id, http=http)
+
+    def message(self, ref: MessageRef) -> Message:
+        """The stored message."""
+        return self.state.message(ref.mailbox.id, ref.id)
+
+    def folder(self, mailbox: Mailbox, name: str, parent: str = "msgfolderroot") -> str:
+        """The id of a user's folder; it is made where it is missing."""
+        for folder in self.state.folders_of(mailbox.id):
+            if folder.name == name:
+                return folder.id
+        return self.state.add_folder(mailbox.id, name, parent).id
+
+    def deliver(self, mailbox: Mailbox, mime: bytes, place: str = "inbox", **options: Any) -> MessageRef:
+        """See the protocol; also ``message_class``."""
+        folder = _PLACES.get(place) or self.folder(mailbox, "Projects")
+        return MessageRef(mailbox, self.state.deliver(mailbox.address, mime, folder=folder, **options).id)
+
+    def texts(self, mailbox: Mailbox) -> list[str]:
+        """See the protocol."""
+        trash = self.state.folder(mailbox.id, "deleteditems").id
+        return [m.body for m in self.state.messages_of(mailbox.id) if m.folder_id != trash]
+
+    def place_of(self, ref: MessageRef) -> str:
+        """See the protocol."""
+        try:
+            folder = self.state.folder(ref.mailbox.id, self.message(ref).folder_id)
+        except KeyError:
+            return "gone"
+        if folder.name == QUARANTINE_NAME:
+            return "quarantine"
+        named = {graph: place for place, graph in _PLACES.items()}
+        return named.get(folder.well_known or "", "other")
+
+    def set_read(self, ref: MessageRef, is_read: bool) -> None:
+        """See the protocol."""
+        message = self.message(ref)
+        message.is_read = is_read
+        self.state.changed(message)
+
+    def is_read(self, ref: MessageRef) -> bool:
+        """See the protocol."""
+        return self.message(ref).is_read
+
+    def edit(self, ref: MessageRef, body: str) -> None:
+        """Somebody else changes the body."""
+        message = self.message(ref)
+        message.body = body
+        self.state.changed(message)
+
+    def delete(self, ref: MessageRef) -> None:
+        """See the protocol."""
+        self.state.remove(self.message(ref))
+
+    def with_link(self, message: FetchedMessage, old: str, new: str) -> Content:
+        """See the protocol."""
+        content = message.content
+        assert isinstance(content, BodyContent)
+        replaced = content.content.replace(html.escape(old), html.escape(new)).replace(old, new)
+        assert replaced != content.content
+        return BodyContent(replaced, content.is_html)
+
+    def make(self, weather: Weather, call: Call, times: int | None = 1, retry_after: float = 0.05) -> None:
+        """See the protocol."""
+        method, path = _CALLS[call]
+        self.emulators.world.faults.add(FaultRule(_KINDS[weather], path, method, limit=times, retry_after=retry_after))
+
+    def clear(self) -> None:
+        """See the protocol."""
+        self.emulators.world.faults.clear()
+
+    def advance(self, seconds: float) -> None:
+        """See the protocol."""
+        self.emulators.world.clock.advance(seconds)
+
+    def expire_cursors(self, mailbox: Mailbox) -> None:
+        """See the protocol."""
+        self.state.expire_delta_tokens(mailbox.id)
+
+    def revoke(self) -> None:
+        """See the protocol."""
+        self.state.revoke(self.tenant.id, self.emulators.client_id)
+
+    def grant_only(self, *roles: str) -> None:
+        """The administrator grants these permissions and no others."""
+        self.state.revoke(self.tenant.id, self.emulators.client_id)
+        self.state.grant(self.tenant.id, self.emulators.client_id, roles)
+
+    def forbid_writing(self) -> None:
+        """See the protocol."""
+        self.grant_only("Mail.ReadWrite", "User.Read.All")
+
+    def push_to(self, url: str) -> None:
+        """Nothing: Graph sends to each subscription's own address."""
+
+    async def aclose(self) -> None:
+        """See the protocol."""
+        for http in self._https:
+            await http.aclose()
+
+
+def _mailbox(person: Person) -> Mailbox:
+    return Mailbox(person.id, person.address, person.name)
