@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from connectors.base.errors import ConnectorError, MessageGone, VersionConflict
+from connectors.base.errors import MessageGone, VersionConflict
 from connectors.base.types import FetchedMessage, Mailbox
 from connectors.google import labels as names
 from connectors.google import marker
@@ -131,19 +131,21 @@ class CopyFinder:
         return found
 
     async def drop_others(self, target: Target, kept: str) -> None:
-        """After an insert without an answer: should it have arrived late, remove the second copy."""
-        self.set_certain(target)
-        if not target.mark:
-            return
+        """After an insert without an answer: should it have arrived late, trash the second copy."""
         try:
-            for candidate in await self._in_thread(target, original_needed=False):
-                if candidate == kept:
-                    continue
+            candidates = await self._in_thread(target, before_write=False) if target.mark else []
+        except MessageGone:
+            candidates = []  # the user has deleted the whole conversation meanwhile
+        for candidate in candidates:
+            if candidate == kept:
+                continue
+            try:
                 message = await get_raw(self._client, target.mailbox, candidate)
-                if names.TRASH not in message.labels and self._is_ours(target, message):
-                    await self._trash(target.mailbox, candidate)
-        except ConnectorError:
-            return  # the replacement is complete; a second copy is marked as ours and skipped for good
+            except MessageGone:
+                continue
+            if names.TRASH not in message.labels and self._is_ours(target, message):
+                await self._trash(target.mailbox, candidate)
+        self.set_certain(target)
 
     def _is_ours(self, target: Target, message: RawMessage) -> bool:
         if not target.mark or message.id == target.original.ref.id:
@@ -198,7 +200,7 @@ class CopyFinder:
         _not_moved(original, gained)
         return list(added)
 
-    async def _in_thread(self, target: Target, *, original_needed: bool = True) -> list[str]:
+    async def _in_thread(self, target: Target, *, before_write: bool = True) -> list[str]:
         """Messages of the thread that may be copies, by their headers."""
         original = target.original
         request = self._client.gmail.threads.get(
@@ -213,10 +215,11 @@ class CopyFinder:
         for message in answer.get("messages") or ():
             if message.get("id") == original.ref.id:
                 seen = True
-                _not_moved(original, {str(label) for label in message.get("labelIds") or ()})
+                if before_write:
+                    _not_moved(original, {str(label) for label in message.get("labelIds") or ()})
             elif self._may_be_copy(target, _headers(message)):
                 candidates.append(str(message.get("id")))
-        if original_needed and not seen:
+        if before_write and not seen:
             raise MessageGone("The user deleted the message; nothing was written.")
         return candidates
 

@@ -135,9 +135,9 @@ class Replacer:
             state = ReplaceState(ReplaceStep.VERIFIED, copy_id, verified.message.history_id)
             await record(state)
         version = await self._remove(target, copy_id, verified, resumed) or state.version
-        await record(ReplaceState(ReplaceStep.REMOVED, copy_id, version))
         if uncertain:
             await self._copies.drop_others(target, copy_id)
+        await record(ReplaceState(ReplaceStep.REMOVED, copy_id, version))
         return ReplaceResult(
             MessageRef(mailbox, copy_id),
             version,
@@ -175,6 +175,7 @@ class Replacer:
             body=body,
             internalDateSource=date_source(target.content, original.received_at, self._now()),
         )
+        doubted = self._copies.is_uncertain(target)
         self._copies.set_uncertain(target)  # holds if this task is cancelled while waiting, too
         try:
             answer = await self._client.upload(
@@ -184,9 +185,11 @@ class Replacer:
         except Transient:
             raise
         except ConnectorError:
-            self._copies.set_certain(target)
+            if not doubted:
+                self._copies.set_certain(target)
             raise
-        self._copies.set_certain(target)
+        if not doubted:
+            self._copies.set_certain(target)
         return written
 
     # ---- verifying
