@@ -177,10 +177,20 @@ async def probe(providers: Providers, grant: TenantGrant) -> list[AccessCheck]:
         ]
 
 
+PROOF_OF_ADMIN = "directory"
+"""The check that, where a provider has it, shows that the person who connects may list the organisation's users."""
+
+
 def sufficient(checks: Iterable[AccessCheck]) -> bool:
-    """Whether protection can work: nothing failed, and something was really proved."""
-    statuses = [check.status for check in checks]
-    return CheckStatus.FAILED not in statuses and CheckStatus.PASSED in statuses
+    """Whether protection can work: nothing failed, something was really proved, and the directory answers.
+
+    A check that could not be told does no harm elsewhere, but a directory that could not be read proves
+    nothing about who is asking.
+    """
+    found = {check.key: check.status for check in checks}
+    if CheckStatus.FAILED in found.values() or CheckStatus.PASSED not in found.values():
+        return False
+    return found.get(PROOF_OF_ADMIN, CheckStatus.PASSED) is CheckStatus.PASSED
 
 
 def failed_keys(checks: Iterable[AccessCheck]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Tenants, their people, roles and sessions."""

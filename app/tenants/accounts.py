@@ -7,6 +7,7 @@ a request says. Each (provider, external id) is one tenant, so a tenant that is 
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -29,6 +30,7 @@ class TenantStatus(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     REVOKED = "revoked"
+    BLOCKED = "blocked"
 
 
 async def find_tenant(database: Database, provider: Provider, external_id: str) -> uuid.UUID | None:
@@ -112,10 +114,10 @@ async def admit(session: AsyncSession, tenant_id: uuid.UUID, who: SignedIn, now:
 
 
 async def make_owner(session: AsyncSession, actor: Actor) -> None:
-    """Who connected the tenant owns it; others who had started to connect it fall back to users."""
+    """Who connected the tenant owns it; all who signed in before, proved or not, fall back to users."""
     await session.execute(
         update(User)
-        .where(User.tenant_id == actor.tenant_id, User.role == Role.OWNER.value, User.id != actor.user_id)
+        .where(User.tenant_id == actor.tenant_id, User.id != actor.user_id)
         .values(role=Role.USER.value)
     )
     await session.execute(
@@ -125,39 +127,86 @@ async def make_owner(session: AsyncSession, actor: Actor) -> None:
     )
 
 
-async def own_tenant(session: AsyncSession, actor: Actor) -> Tenant:
-    """The actor's tenant.
+@dataclass(frozen=True, slots=True)
+class ClickPages:
+    """What a tenant decides about the gateway's pages; kept under ``settings["gateway"]``.
 
-    Raises:
-        NotFound: It was deleted.
+    Attributes:
+        name: The organisation's name, as every page shows it.
+        contact: Whom a person can ask.
+        note: A sentence of the organisation's own.
+        failure: ``open`` (warn and let through) or ``closed`` (block) where a link cannot be checked.
+        keep_address: Whether a click's record holds the client address (L23).
     """
-    tenant = await session.get(Tenant, actor.tenant_id)
-    if tenant is None:
-        raise NotFound("The organisation is not here any more.")
-    return tenant
+
+    name: str
+    contact: str = ""
+    note: str = ""
+    failure: str = "open"
+    keep_address: bool = False
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> ClickPages:
+        """As stored; what is not there has its default."""
+        gateway = tenant.settings.get("gateway") or {}
+        words = gateway.get("words") or {}
+        return cls(
+            name=tenant.name,
+            contact=str(words.get("contact", "")),
+            note=str(words.get("note", "")),
+            failure="closed" if gateway.get("failure") == "closed" else "open",
+            keep_address=gateway.get("keep_address") is True,
+        )
+
+    def checked(self) -> ClickPages:
+        """The same without spaces around the texts.
+
+        Raises:
+            Refused: The name is empty, a text is too long or has control characters, or the failure
+                policy is none.
+        """
+        name, contact, note = self.name.strip(), self.contact.strip(), self.note.strip()
+        if not name or len(name) > 100 or not name.isprintable():
+            raise Refused("The name must have 1 to 100 characters. Nothing was changed.", "bad_name")
+        if len(contact) > 200 or not contact.isprintable():
+            raise Refused("The contact must have at most 200 characters. Nothing was changed.", "bad_contact")
+        if len(note) > 300 or not note.isprintable():
+            raise Refused("The note must have at most 300 characters. Nothing was changed.", "bad_note")
+        if self.failure not in ("open", "closed"):
+            raise Refused("There is no such failure policy. Nothing was changed.", "bad_failure")
+        return replace(self, name=name, contact=contact, note=note)
 
 
-async def rename_tenant(session: AsyncSession, actor: Actor, name: str, contact: str) -> None:
-    """Set the organisation's name and the contact that click pages show.
+async def change_click_pages(session: AsyncSession, actor: Actor, wanted: ClickPages) -> bool:
+    """Set the organisation's name and what its click pages say and do.
+
+    Returns:
+        Whether anything changed; the gateways have to be told then.
 
     Raises:
         Forbidden: The role does not allow it.
-        Refused: The name is empty, or one is too long.
+        Refused: Something is not acceptable.
     """
     actor.require(Permission.CONFIGURE)
-    name, contact = name.strip(), contact.strip()
-    if not name or len(name) > 100 or not name.isprintable():
-        raise Refused("The name must have 1 to 100 characters.", "bad_name")
-    if len(contact) > 200 or (contact and not contact.isprintable()):
-        raise Refused("The contact must have at most 200 characters.", "bad_contact")
-    tenant = await own_tenant(session, actor)
-    before = {"name": tenant.name, "contact": tenant.settings.get("contact", "")}
-    after = {"name": name, "contact": contact}
-    if before == after:
-        return
-    tenant.name = name
-    tenant.settings = {**tenant.settings, "contact": contact}
-    await record(session, actor, "tenant.settings", name, {"before": before, "after": after})
+    wanted = wanted.checked()
+    tenant = await session.get(Tenant, actor.tenant_id, with_for_update=True)
+    if tenant is None:
+        raise NotFound("The organisation is not here any more.")
+    before = ClickPages.of(tenant)
+    if before == wanted:
+        return False
+    gateway = dict(tenant.settings.get("gateway") or {})
+    gateway["words"] = {**(gateway.get("words") or {}), "contact": wanted.contact, "note": wanted.note}
+    gateway |= {"failure": wanted.failure, "keep_address": wanted.keep_address}
+    tenant.name = wanted.name
+    tenant.settings = {**tenant.settings, "gateway": gateway}
+    changed = {
+        field: {"before": old, "after": getattr(wanted, field)}
+        for field, old in asdict(before).items()
+        if old != getattr(wanted, field)
+    }
+    await record(session, actor, "tenant.settings", wanted.name, changed)
+    return True
 
 
 async def set_own_locale(session: AsyncSession, actor: Actor, locale: str) -> None:

@@ -1,0 +1,87 @@
+"""Messages, their traces, and giving one its original links back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Query, Request
+from fastapi.responses import Response
+
+from app.console.access import CheckedForm, Deps, ObjectRestorer, ObjectViewer, Viewer
+from app.console.browser import safe_next
+from app.console.pages import go, render
+from app.console.queries.messages import SORTS, MessageFilter, list_messages, trace_message
+from app.console.routes.filters import Days, OpenRow, PageNumber, RowId, Search, Short, start_of
+from app.console.words import STATES, clean_query
+from app.kit.errors import NotFound
+from app.protection import service
+
+router = APIRouter(include_in_schema=False)
+
+Sort = Annotated[Literal["newest", "oldest", "links", "sender"], Query()]
+
+
+@router.get("/messages")
+async def messages(
+    request: Request,
+    deps: Deps,
+    visitor: Viewer,
+    search: Search = "",
+    state: Short = "",
+    mailbox: Short = "",
+    host: Short = "",
+    days: Days = "",
+    sort: Sort = "newest",
+    page: PageNumber = 1,
+    opened: OpenRow = None,
+) -> Response:
+    """The list; a chosen message opens beside it."""
+    wanted = MessageFilter(
+        search=clean_query(search),
+        state=clean_query(state),
+        mailbox=clean_query(mailbox),
+        host=clean_query(host),
+        since=start_of(days, deps.clock()),
+        sort=sort,
+        page=page,
+    )
+    async with visitor.work() as session:
+        listed = await list_messages(session, visitor.actor, wanted)
+        trace = None
+        if opened is not None:
+            try:
+                trace = await trace_message(session, visitor.actor, opened)
+            except NotFound:
+                # The list is still right; the message of an old address may be gone.
+                trace = None
+    return render(
+        request,
+        deps,
+        "messages.html",
+        visitor=visitor,
+        listed=listed,
+        wanted=wanted,
+        days=days,
+        states=STATES,
+        sorts=SORTS,
+        trace=trace,
+    )
+
+
+@router.get("/messages/{message_id}")
+async def message(request: Request, deps: Deps, visitor: ObjectViewer, message_id: RowId) -> Response:
+    """One message: what was done with it, its links, every click."""
+    async with visitor.work() as session:
+        trace = await trace_message(session, visitor.actor, message_id)
+    return render(request, deps, "message.html", visitor=visitor, trace=trace)
+
+
+@router.post("/messages/{message_id}/restore", dependencies=[CheckedForm])
+async def restore(
+    visitor: ObjectRestorer, message_id: RowId, following: Annotated[str, Form(alias="next", max_length=500)] = ""
+) -> Response:
+    """Give the message its original links back."""
+    async with visitor.work() as session:
+        await trace_message(session, visitor.actor, message_id)
+        await service.request_restore(session, visitor.actor, "message", str(message_id))
+    return go(safe_next(following) or f"/messages/{message_id}")

@@ -1,0 +1,92 @@
+"""Settings: one's own language, the organisation's words, protection per domain."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request
+from fastapi.responses import Response
+
+from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, OwnClicksViewer, SignedInVisitor
+from app.console.pages import go, render
+from app.console.queries.domains import list_domains
+from app.kit.errors import NotFound, Refused
+from app.kit.i18n import LOCALES
+from app.policy.service import notify_policy
+from app.protection import service
+from app.tenants.accounts import ClickPages, change_click_pages, set_own_locale
+from app.tenants.actor import Permission
+from app.tenants.people import sign_out_everywhere
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/settings")
+async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Response:
+    """What this person may set."""
+    domains = []
+    if visitor.actor.can(Permission.VIEW_TENANT):
+        async with visitor.work() as session:
+            domains = await list_domains(session, visitor.actor)
+    return render(request, deps, "settings.html", visitor=visitor, domains=domains, pages=ClickPages.of(visitor.tenant))
+
+
+@router.post("/settings/language", dependencies=[CheckedForm])
+async def language(visitor: SignedInVisitor, locale: Annotated[str, Form(max_length=10)]) -> Response:
+    """The person's own language; empty follows the browser."""
+    if locale and locale not in LOCALES:
+        raise Refused("There is no such language. Nothing was changed.", "bad_language")
+    async with visitor.work() as session:
+        await set_own_locale(session, visitor.actor, locale)
+    return go("/settings")
+
+
+@router.post("/settings/sign-out-everywhere", dependencies=[CheckedForm])
+async def sign_out_own(visitor: SignedInVisitor) -> Response:
+    """End all of one's own sessions, this one too."""
+    assert visitor.actor.user_id is not None  # a signed-in visitor is a person
+    async with visitor.work() as session:
+        await sign_out_everywhere(session, visitor.actor, visitor.actor.user_id)
+    return go("/")
+
+
+@router.post("/settings/organisation", dependencies=[CheckedForm])
+async def organisation(
+    visitor: Configurer,
+    name: Annotated[str, Form(max_length=500)],
+    contact: Annotated[str, Form(max_length=1000)] = "",
+    note: Annotated[str, Form(max_length=1000)] = "",
+    failure: Annotated[str, Form(max_length=20)] = "open",
+    keep_address: Annotated[bool, Form()] = False,
+) -> Response:
+    """The organisation's name, and what its click pages say and do."""
+    wanted = ClickPages(name, contact, note, failure, keep_address)
+    async with visitor.work() as session:
+        if await change_click_pages(session, visitor.actor, wanted):
+            await notify_policy(session, visitor.actor.tenant_id)
+    return go("/settings#organisation")
+
+
+@router.post("/settings/domains/{name}", dependencies=[CheckedForm])
+async def domain(
+    deps: Deps,
+    visitor: ObjectConfigurer,
+    name: str,
+    protected: Annotated[bool, Form()] = False,
+    dry_run: Annotated[bool, Form()] = False,
+    since: Annotated[Literal["0", "1", "7", "30"], Form()] = "0",
+) -> Response:
+    """Switch one domain's protection."""
+    async with visitor.work() as session:
+        if name not in {line.name for line in await list_domains(session, visitor.actor)}:
+            raise NotFound("There is no such domain.")
+        await service.switch_domain(
+            session,
+            visitor.actor,
+            name,
+            protected=protected,
+            dry_run=dry_run,
+            since=deps.clock() - timedelta(days=int(since)),
+        )
+    return go("/settings#protection")

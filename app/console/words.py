@@ -1,0 +1,211 @@
+"""Showing things to people: hostile text made visible, times, numbers, and the words for states.
+
+Subjects, senders, hosts and URLs are whatever an attacker wrote. Templates escape them (Jinja autoescape) and
+never link them; :func:`visible` also takes away what escaping does not: control characters and the Unicode
+bidirectional and invisible formatting characters that make text look like another one (UAX #9, UTS #39).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+
+from markupsafe import Markup
+
+_INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
+_JOINERS = {"\u200c", "\u200d"}
+
+
+def N_(text: str) -> str:
+    """Mark a text for the catalogue without translating it yet."""
+    return text
+
+
+def visible(text: object, limit: int = 300) -> str:
+    """The text with every invisible or direction-changing character shown as its code point.
+
+    Args:
+        text: Anything; None is empty.
+        limit: Characters kept; the rest becomes an ellipsis.
+    """
+    source = "" if text is None else str(text)
+    cut = source[: limit + 1]
+    shown = "".join(
+        f"\u27e8U+{ord(character):04X}\u27e9"
+        if unicodedata.category(character) in _INVISIBLE and character not in _JOINERS
+        else character
+        for character in cut
+    )
+    return shown if len(source) <= limit else shown[:limit] + "…"
+
+
+def clean_query(text: str, limit: int = 200) -> str:
+    """A search text without what PostgreSQL text cannot hold, and of bounded length."""
+    return "".join(character for character in text[:limit] if character.isprintable()).strip()
+
+
+def exact(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the millisecond: for the ``datetime`` attribute."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def time_tag(moment: datetime | None, style: str = "moment") -> Markup:
+    """A ``<time>`` that the page's script shows in local time; without script it is UTC.
+
+    Args:
+        moment: Aware time; None gives a dash.
+        style: ``moment`` (date and time), ``clock`` (time alone on the same day) or ``ago`` (relative).
+    """
+    if moment is None:
+        return Markup('<span class="none">–</span>')
+    utc = moment.astimezone(UTC)
+    return Markup('<time datetime="{}" data-show="{}" title="{}">{}</time>').format(
+        exact(moment), style, f"{utc:%Y-%m-%d %H:%M:%S} UTC", f"{utc:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def split_url(url: str, host: str) -> tuple[str, str, str]:
+    """A URL as (before the host, the host, after it), to print the host in bold.
+
+    The host is the one that was parsed when the click or link was recorded; where it is not literally in
+    the URL (odd spellings), the URL comes back whole.
+    """
+    authority_at = url.find("//") + 2
+    authority_end = next((at for at in range(authority_at, len(url)) if url[at] in "/?#\\"), len(url))
+    at = url.lower().rfind(host.lower(), authority_at, authority_end) if host and authority_at > 1 else -1
+    if at < 0:
+        return url, "", ""
+    return url[:at], url[at : at + len(host)], url[at + len(host) :]
+
+
+def seconds_between(early: datetime | None, late: datetime | None) -> float | None:
+    """Seconds from one to the other, or None."""
+    return None if early is None or late is None else max(0.0, (late - early).total_seconds())
+
+
+LEVELS = {
+    "clean": N_("No threat found"),
+    "unknown": N_("Unknown"),
+    "suspicious": N_("Suspicious"),
+    "malicious": N_("Malicious"),
+}
+ACTIONS = {
+    "redirect": N_("Opened"),
+    "warn": N_("Warned"),
+    "proceed": N_("Continued after warning"),
+    "block": N_("Blocked"),
+    "wait": N_("Waiting page"),
+    "lock": N_("Locked"),
+}
+STATES = {
+    "seen": N_("Seen"),
+    "writing": N_("In progress"),
+    "protected": N_("Protected"),
+    "skipped": N_("Left as it was"),
+    "dry_run": N_("Dry run"),
+    "failed": N_("Failed"),
+    "restoring": N_("Being restored"),
+    "restored": N_("Restored"),
+    "gone": N_("Deleted by its owner"),
+}
+EVENTS = {
+    "seen": N_("Delivered and seen"),
+    "skipped": N_("Left as it was"),
+    "written": N_("New content written"),
+    "verified": N_("Read back and verified"),
+    "removed": N_("Original copy removed"),
+    "protected": N_("Links protected"),
+    "dry_run": N_("Dry run: nothing was changed"),
+    "failed": N_("Failed"),
+    "retry": N_("Tried again later"),
+    "restored": N_("Original links restored"),
+    "gone": N_("Deleted by its owner"),
+    "quarantined": N_("Moved to quarantine"),
+    "released": N_("Released from quarantine"),
+    "restore_failed": N_("Restore failed: the message was left as it is"),
+    "restore_gone": N_("Not restored: its owner deleted it"),
+    "restore_skipped": N_("Not restored"),
+}
+ROLES = {
+    "owner": N_("Owner"),
+    "operator": N_("Operator"),
+    "analyst": N_("Analyst"),
+    "auditor": N_("Auditor"),
+    "domain_admin": N_("Domain administrator"),
+    "user": N_("User"),
+}
+PROVIDERS = {"microsoft": "Microsoft 365", "google": "Google Workspace"}
+CHECK_STATES = {
+    "passed": N_("Passed"),
+    "failed": N_("Failed"),
+    "unknown": N_("Could not be told"),
+    "skipped": N_("Not needed"),
+}
+TENANT_STATES = {
+    "onboarding": N_("Being connected"),
+    "active": N_("Active"),
+    "paused": N_("Paused"),
+    "revoked": N_("Access revoked"),
+    "blocked": N_("A permission is missing"),
+}
+RUN_STATES = {
+    "waiting": N_("Waiting"),
+    "running": N_("Running"),
+    "done": N_("Done"),
+    "cancelled": N_("Cancelled"),
+}
+SCOPES = {
+    "message": N_("One message"),
+    "mailbox": N_("Mailbox"),
+    "domain": N_("Domain"),
+    "tenant": N_("Everything"),
+}
+LIST_ACTIONS = {
+    "allow": N_("Allow"),
+    "block": N_("Block"),
+    "ignore": N_("Leave as is"),
+    "lock": N_("Lock"),
+}
+LINK_ACTIONS = {
+    "rewrite": N_("Protected"),
+    "leave": N_("Left as it was"),
+    "redact": N_("Replaced by a text"),
+    "style": N_("Made unclickable"),
+}
+REASONS = {
+    "draft": N_("a draft"),
+    "sent": N_("sent mail"),
+    "from_owner": N_("written by the mailbox's owner"),
+    "chat": N_("a chat message"),
+    "spam": N_("in the junk folder"),
+    "trash": N_("in the bin"),
+    "signed": N_("signed: a change would break the signature"),
+    "encrypted": N_("encrypted"),
+    "rights_managed": N_("rights-managed"),
+    "confidential_mode": N_("sent in confidential mode"),
+    "meeting": N_("a meeting invitation"),
+    "report": N_("a delivery report"),
+    "approval": N_("an approval request"),
+    "unknown_class": N_("of a kind that is not known"),
+    "no_links": N_("nothing to protect in it"),
+    "pgp_inline": N_("PGP-signed or encrypted"),
+    "unparsable": N_("it could not be read reliably"),
+    "empty": N_("it is empty"),
+    "too_large": N_("too large for the provider to write back"),
+    "deleted": N_("deleted by its owner"),
+}
+TABLES = {
+    "level": LEVELS,
+    "action": ACTIONS,
+    "state": STATES,
+    "event": EVENTS,
+    "role": ROLES,
+    "check": CHECK_STATES,
+    "tenant": TENANT_STATES,
+    "run": RUN_STATES,
+    "scope": SCOPES,
+    "list": LIST_ACTIONS,
+    "link": LINK_ACTIONS,
+    "reason": REASONS,
+    "provider": PROVIDERS,
+}
