@@ -19,7 +19,9 @@ from app.messages.charsets import View
 from app.messages.types import LinkKind
 from app.messages.urls import TargetClass, resolve
 
-_SELECTOR: Final = "[href],[action],[formaction],[xlink\\:href],[ping],meta[content],animate,set"
+_SELECTOR: Final = (
+    "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript"
+)
 _COMMENT = re.compile(r"<!--\s*\[if[^\]]*\]>", re.I)
 _COMMENT_END = re.compile(r"--!?>")
 _REFRESH = re.compile(
@@ -39,11 +41,13 @@ _HTML_LINKS: Final = {
     ("input", "formaction"): LinkKind.FORMACTION,
     ("base", "href"): LinkKind.BASE,
 }
-_NOT_CLICKABLE: Final = frozenset(
-    {"link", "image", "use", "script", "style", "feimage", "filter", "pattern", "lineargradient"}
-)
+_NOT_CLICKABLE: Final = frozenset({"link", "image", "use", "feimage", "filter", "pattern", "lineargradient"})
+_RAW_TEXT: Final = frozenset({"style", "script", "title", "textarea"})
 _ANIMATIONS: Final = frozenset({"animate", "set"})
 _MAX_TEXT: Final = 500
+_MAX_CONTENT: Final = 1_500
+_LOOKS: Final = frozenset({"style", "width", "height", "hidden"})
+_WITHOUT_TEXT: Final = frozenset({"area", "form", "input", "base"})
 
 
 @dataclass(slots=True)
@@ -80,36 +84,37 @@ class Found:
 
     Attributes:
         candidates: Links in the order of the source.
-        covered: Ranges between the tags of links, in which addresses are clickable already.
-        frames: Targets of frames, which load without a click.
+        anchors: Offsets past the start tags of ``a`` elements.
+        raw: Offset and name of elements whose content is no markup.
         document: The parsed document.
         parsed: The text that was parsed, of the same length as the view.
+        has_noscript: Whether scripting decides how the text is read.
     """
 
     candidates: list[Candidate]
-    covered: list[tuple[int, int]]
-    frames: list[str]
+    anchors: list[int]
+    raw: list[tuple[int, str]]
     document: markup.Document
     parsed: str
+    has_noscript: bool = False
 
 
 def find_links(view: View) -> Found:
     """Find the links of an HTML part, apart from bare addresses in its text."""
-    source = view.text
-    parsed = markup.parseable(source)
+    parsed = markup.parseable(view.text)
     document = markup.parse(parsed)
     found = Found([], [], [], document, parsed)
-    base = _base_of(document, view)
-    _scan(view, parsed, document, 0, 0, base, found)
-    if "<noscript" in parsed or "<NOSCRIPT" in parsed or "<noscript" in parsed.lower():
+    base = _scan(view, parsed, document, 0, 0, None, found)
+    if found.has_noscript:
         # A browser with scripting reads the content of noscript as text, which moves where tags begin.
         seen = {candidate.start for candidate in found.candidates}
         other = Found([], [], [], document, parsed)
         _scan(view, parsed, markup.parse(parsed, scripting=True), 0, 0, base, other)
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
-    if "[if" in parsed or "[IF" in parsed:
-        _conditional_comments(view, parsed, document, 0, len(parsed), 1, base, found)
+    if "[if" in parsed or "[IF" in parsed or "[If" in parsed or "[iF" in parsed:
+        _conditional_comments(view, parsed, document, base, found)
     found.candidates.sort(key=_position)
+    found.anchors.sort()
     return found
 
 
@@ -117,65 +122,77 @@ def _position(candidate: Candidate) -> tuple[int, int]:
     return candidate.start, candidate.end
 
 
-def _base_of(document: markup.Document, view: View) -> str | None:
-    for element in document.select("base[href]"):
-        target, url = resolve(view.human(element.attr("href") or ""), None)
-        return url if target is TargetClass.HTTP else None
+def _base_of(elements: list[markup.Element], view: View) -> str | None:
+    """The base URL of a document: that of its first ``base`` element with an ``href``."""
+    for element in elements:
+        if element.tag == "base" and element.namespace is turbohtml.Namespace.HTML:
+            value = element.attr("href")
+            if value is not None:
+                target, url = resolve(view.human(value), None)
+                return url if target is TargetClass.HTTP else None
     return None
 
 
 def _scan(
-    view: View,
-    parsed: str,
-    document: markup.Document,
-    offset: int,
-    depth: int,
-    base: str | None,
-    found: Found,
-) -> None:
-    """Collect the links of one parsed (part of the) source that begins at `offset` of the view."""
-    source = view.text
-    for element in document.select(_SELECTOR):
-        location = element.source_location
-        if location is None:
+    view: View, parsed: str, document: markup.Document, offset: int, depth: int, base: str | None, found: Found
+) -> str | None:
+    """Collect the links of one parsed (part of the) source that begins at `offset` of the view; return its base."""
+    last = -1
+    elements = document.select(_SELECTOR)
+    base = _base_of(elements, view) or base
+    for element in elements:
+        position = element.source_col
+        if position is None or position == last:
             continue
+        last = position
         tag = element.tag
-        if tag in _NOT_CLICKABLE and not depth:
-            continue
-        start, end = location.start_tag.start_offset + offset, location.start_tag.end_offset + offset
-        attributes = list(markup.attributes(parsed, start, end))
-        if tag == "meta":
-            _meta(view, attributes, source, base, found)
-            continue
-        if tag in _ANIMATIONS:
-            _animation(view, attributes, source, found)
-            continue
-        foreign = element.namespace
-        text: str | None = None
-        style = ""
-        has_title = False
-        links: list[Candidate] = []
-        for attribute in attributes:
-            name = attribute.name
-            if name in _LINK_ATTRIBUTES:
-                kind = _kind(tag, name, foreign, depth)
-                if kind is None:
-                    continue
+        start = position + offset
+        if tag in _RAW_TEXT:
+            found.raw.append((start, tag))
+        elif tag == "meta":
+            if (element.attr("http-equiv") or "").strip().lower() == "refresh":
+                _meta(view, parsed, start, base, found)
+        elif tag in _ANIMATIONS:
+            _animation(view, parsed, start, found)
+        elif tag == "noscript":
+            found.has_noscript = True
+        elif depth or tag not in _NOT_CLICKABLE:
+            _element(view, parsed, element, start, depth, base, found)
+    return base
+
+
+def _element(
+    view: View, parsed: str, element: markup.Element, start: int, depth: int, base: str | None, found: Found
+) -> None:
+    tag = element.tag
+    attributes, end = markup.attributes(parsed, start)
+    if tag == "a":
+        found.anchors.append(end)
+    style = ""
+    has_title = False
+    links: list[Candidate] = []
+    text: str | None = None
+    for attribute in attributes:
+        name = attribute.name
+        if name in _LINK_ATTRIBUTES:
+            kind = _kind(tag, name, element.namespace, depth)
+            if kind is None:
+                continue
+            made = _candidate(view, attribute, kind, base)
+            if made is not None:
                 if text is None:
-                    text = _text_of(element, view) if kind is not LinkKind.BASE else ""
-                made = _candidate(view, source, attribute, kind, base, text)
-                if made is not None:
-                    links.append(made)
-            elif name in ("style", "width", "height", "hidden"):
-                style += f"{name}={source[attribute.value_start : attribute.value_end][:400]};"
-            elif name == "title":
-                has_title = True
+                    text = _text_after(view, parsed, tag, end)
+                made.text = text
+                links.append(made)
+        elif name == "title":
+            has_title = True
+        elif name in _LOOKS:
+            style += f"{name}={parsed[attribute.start : attribute.stop][:400]};"
+    if links:
         for made in links:
             made.style = style
             made.has_title = has_title
         found.candidates += links
-        if tag == "a" and location.end_tag is not None:
-            found.covered.append((end, location.end_tag.start_offset + offset))
 
 
 def _kind(tag: str, name: str, namespace: turbohtml.Namespace, depth: int) -> LinkKind | None:
@@ -191,125 +208,91 @@ def _kind(tag: str, name: str, namespace: turbohtml.Namespace, depth: int) -> Li
     return LinkKind.PING if tag == "a" and name == "ping" else None
 
 
-def _text_of(element: markup.Element, view: View) -> str:
-    parts: list[str] = []
-    size = 0
-    for piece in element.strings:
-        parts.append(piece)
-        size += len(piece)
-        if size > _MAX_TEXT * 2 or len(parts) > 64:
-            break
-    text = "".join(parts)
+def _text_after(view: View, parsed: str, tag: str, start: int) -> str:
+    """What the reader sees of an element that begins at `start`: the text up to its end tag, so far as it is near."""
+    if tag in _WITHOUT_TEXT:
+        return ""
+    piece = parsed[start : start + _MAX_CONTENT]
+    closing = "</" + tag
+    stop = piece.find(closing)
+    if stop < 0 or piece[stop + len(closing) : stop + len(closing) + 1].isalnum():
+        hit = re.search(re.escape(closing) + "(?![a-z0-9])", piece, re.I)
+        stop = hit.start() if hit else len(piece)
+    text = markup.visible_text(piece[:stop])
     if not text.isascii():
         text = view.human(text)
     return " ".join(text.split())[:_MAX_TEXT]
 
 
-def _value(view: View, source: str, start: int, end: int) -> str:
-    raw = source[start:end]
-    if not raw.isascii():
-        raw = view.decode(start, end)
-    return markup.attribute_value(raw)
+def _value(view: View, start: int, end: int) -> str:
+    return markup.attribute_value(view.decode(start, end))
 
 
-def _candidate(
-    view: View, source: str, attribute: markup.Attribute, kind: LinkKind, base: str | None, text: str
-) -> Candidate | None:
-    start, end = attribute.value_start, attribute.value_end
+def _candidate(view: View, attribute: markup.Attribute, kind: LinkKind, base: str | None) -> Candidate | None:
+    start, end = attribute.start, attribute.stop
     if start == end:
         return None
-    value = _value(view, source, start, end)
+    value = _value(view, start, end)
     if kind is LinkKind.PING:
         targets = [resolve(item, base) for item in value.split()]
         web = [url for target, url in targets if target is TargetClass.HTTP]
-        return Candidate(start, end, kind, TargetClass.HTTP, web[0], text, attribute_end=attribute.end) if web else None
+        return Candidate(start, end, kind, TargetClass.HTTP, web[0], "", attribute_end=attribute.end) if web else None
     target, url = resolve(value, None if kind is LinkKind.BASE else base)
     if target is TargetClass.OTHER or (kind is LinkKind.BASE and target is not TargetClass.HTTP):
         return None
-    return Candidate(start, end, kind, target, url, text, attribute_end=attribute.end)
+    return Candidate(start, end, kind, target, url, "", attribute_end=attribute.end)
 
 
-def _meta(view: View, attributes: list[markup.Attribute], source: str, base: str | None, found: Found) -> None:
-    content = None
-    refresh = False
-    for attribute in attributes:
-        if attribute.name == "http-equiv":
-            refresh = _value(view, source, attribute.value_start, attribute.value_end).strip().lower() == "refresh"
-        elif attribute.name == "content" and content is None:
-            content = attribute
-    if not refresh or content is None:
+def _meta(view: View, parsed: str, position: int, base: str | None, found: Found) -> None:
+    content = next((a for a in markup.attributes(parsed, position)[0] if a.name == "content"), None)
+    if content is None:
         return
-    value = source[content.value_start : content.value_end]
-    hit = _REFRESH.match(value)
+    hit = _REFRESH.match(parsed[content.start : content.stop])
     if hit is None or hit.lastindex is None:
         return
-    start, end = (content.value_start + at for at in hit.span(hit.lastindex))
-    target, url = resolve(_value(view, source, start, end), base)
-    if target is not TargetClass.OTHER:
+    start, end = (content.start + at for at in hit.span(hit.lastindex))
+    target, url = resolve(_value(view, start, end), base)
+    if target is not TargetClass.OTHER and start < end:
         found.candidates.append(
             Candidate(start, end, LinkKind.META_REFRESH, target, url, "", attribute_end=content.end)
         )
 
 
-def _animation(view: View, attributes: list[markup.Attribute], source: str, found: Found) -> None:
+def _animation(view: View, parsed: str, position: int, found: Found) -> None:
     """SVG animation can set the ``href`` of a link (SVG Animations Level 2): its values are links then."""
-    named = {attribute.name: attribute for attribute in attributes}
+    named = {attribute.name: attribute for attribute in reversed(markup.attributes(parsed, position)[0])}
     what = named.get("attributename")
-    if what is None or source[what.value_start : what.value_end].strip().lower() not in (
-        "href",
-        "xlink:href",
-    ):
+    if what is None or parsed[what.start : what.stop].strip().lower() not in ("href", "xlink:href"):
         return
     for name in ("to", "from", "by", "values"):
         attribute = named.get(name)
         if attribute is None:
             continue
-        value = _value(view, source, attribute.value_start, attribute.value_end)
-        for item in value.split(";"):
+        for item in _value(view, attribute.start, attribute.stop).split(";"):
             target, url = resolve(item, None)
             if target is not TargetClass.OTHER:
-                found.candidates.append(
-                    Candidate(attribute.value_start, attribute.value_end, LinkKind.SVG, target, url, "")
-                )
+                found.candidates.append(Candidate(attribute.start, attribute.stop, LinkKind.SVG, target, url, ""))
                 break
 
 
-def _conditional_comments(
-    view: View,
-    parsed: str,
-    document: markup.Document,
-    start: int,
-    end: int,
-    depth: int,
-    base: str | None,
-    found: Found,
-) -> None:
+def _conditional_comments(view: View, parsed: str, document: markup.Document, base: str | None, found: Found) -> None:
     """Parse the content of Outlook's conditional comments, which are comments to every other client."""
     comments: set[str] | None = None
-    at = start
-    while True:
-        opening = _COMMENT.search(parsed, at, end)
-        if opening is None:
-            return
-        closing = _COMMENT_END.search(parsed, opening.start() + 4, end)
-        stop = closing.start() if closing else end
-        at = max(opening.end(), closing.end() if closing else end)
+    at = 0
+    while opening := _COMMENT.search(parsed, at):
+        closing = _COMMENT_END.search(parsed, opening.start() + 4)
+        stop = closing.start() if closing else len(parsed)
         body = opening.end()
+        at = max(body, closing.end() if closing else stop)
         if body >= stop:
-            at = opening.end()
+            at = body
             continue
         lowered = parsed[body:stop].lower()
         if "href" not in lowered and "action" not in lowered and "refresh" not in lowered:
             continue
-        if depth == 1:
-            if comments is None:
-                nodes = document.xpath("//comment()")
-                comments = (
-                    {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
-                    if isinstance(nodes, list)
-                    else set()
-                )
-            if parsed[opening.start() + 4 : stop].replace("\0", "\ufffd") not in comments:
-                continue  # it stands inside an attribute, a style sheet or the like
-        inner = markup.parse(parsed[body:stop])
-        _scan(view, parsed, inner, body, depth, _base_of(inner, view) or base, found)
+        if comments is None:
+            nodes = markup.query(document, "//comment()")
+            comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
+        if parsed[opening.start() + 4 : stop].replace("\0", "\ufffd") not in comments:
+            continue  # it stands inside an attribute, a style sheet or the like
+        _scan(view, parsed, markup.parse(parsed[body:stop]), body, 1, base, found)

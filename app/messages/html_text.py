@@ -8,9 +8,8 @@ a mark turns up in the tree decides. Mails without such an address, which are mo
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from typing import Final
-
-import turbohtml
 
 from app.messages import markup
 from app.messages.charsets import View
@@ -22,25 +21,15 @@ from app.messages.urls import TargetClass
 _MARKS: Final = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1c\x1d\x1e\x1f\x7f"
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _RUN_END: Final = re.compile("[<\t\n\f\r ]")
-_SCHEME_BEFORE: Final = re.compile(r"(?i)https?\Z")
 _TAG_OPEN: Final = re.compile(r"<(?=[a-zA-Z/!?])")
 _REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)")
 _MAX_RUN: Final = 4_000
-_NOT_TEXT: Final = frozenset(
-    {
-        "a",
-        "script",
-        "style",
-        "title",
-        "textarea",
-        "noframes",
-        "noembed",
-        "iframe",
-        "xmp",
-        "select",
-        "button",
-        "head",
-    }
+_NOT_TEXT: Final = " or ".join(
+    f"ancestor::{tag}"
+    for tag in ("a", "script", "style", "title", "textarea", "noframes", "noembed", "iframe", "xmp", "select", "head")
+)
+_INSIDE_LINK: Final = re.compile(
+    r"[^<]*+(?:</?(?:b|i|u|font|span|strong|em|br|small|wbr|big|img)(?=[\s/>])[^<>]*+>[^<]*+)*+\Z", re.I
 )
 
 
@@ -74,7 +63,8 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
         Candidates to wrap in anchors, in order.
     """
     starts = _possible_starts(found.parsed, bare_domains=bare_domains)
-    starts = _outside_links(starts, found.covered)
+    if starts:
+        starts = _outside_raw_text(_outside_links(starts, found), found)
     if not starts:
         return []
     return _addresses(view, found.parsed, _in_text(found.parsed, starts), bare_domains=bare_domains)
@@ -94,9 +84,11 @@ def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
     starts = []
     at = parsed.find("://")
     while at >= 0:
-        scheme = _SCHEME_BEFORE.search(parsed, max(at - 5, 0), at)
-        if scheme:
-            starts.append(scheme.start())
+        before = parsed[max(at - 5, 0) : at].lower()
+        if before.endswith("http"):
+            starts.append(at - 4)
+        elif before == "https":
+            starts.append(at - 5)
         at = parsed.find("://", at + 3)
     for name in ("www.", "WWW.", "Www."):
         at = parsed.find(name)
@@ -135,18 +127,32 @@ def _tag_filter(parsed: str, starts: list[int]) -> list[int]:
     return kept
 
 
-def _outside_links(starts: list[int], covered: list[tuple[int, int]]) -> list[int]:
-    if not starts or not covered:
-        return starts
-    ranges = iter(sorted(covered))
-    current = next(ranges, None)
+def _outside_links(starts: list[int], found: Found) -> list[int]:
+    """Drop places that visibly stand in a link: between its start tag and them is nothing that could end it."""
+    anchors = found.anchors
     kept: list[int] = []
-    reach = -1
     for start in starts:
-        while current is not None and current[0] <= start:
-            reach = max(reach, current[1])
-            current = next(ranges, None)
-        if start >= reach:
+        index = bisect_right(anchors, start)
+        if not index or not _INSIDE_LINK.match(found.parsed, anchors[index - 1], start):
+            kept.append(start)
+    return kept
+
+
+def _outside_raw_text(starts: list[int], found: Found) -> list[int]:
+    """Drop places in style sheets, scripts and the like, whose content only their own end tag ends."""
+    raw = found.raw
+    if not starts or not raw:
+        return starts
+    positions = [position for position, _ in raw]
+    ends: dict[int, int] = {}
+    kept: list[int] = []
+    for start in starts:
+        index = bisect_right(positions, start) - 1
+        if index >= 0 and index not in ends:
+            position, tag = raw[index]
+            end = re.compile("</" + tag, re.I).search(found.parsed, position)
+            ends[index] = end.start() if end else len(found.parsed)
+        if index < 0 or start >= ends[index]:
             kept.append(start)
     return kept
 
@@ -162,17 +168,10 @@ def _in_text(parsed: str, starts: list[int]) -> list[int]:
         pieces += (parsed[at:start], mark, _number(number), mark)
         at = start
     pieces.append(parsed[at:])
-    document = markup.parse_tree("".join(pieces))
+    document = markup.parse("".join(pieces))
     pattern = re.compile(f"{mark}([0-9a-zA-Z]+){mark}")
-    kept: list[int] = []
-    for node in document.descendants:
-        if isinstance(node, turbohtml.Text | turbohtml.CData) and mark in node.data and _is_clickable_text(node):
-            kept += [starts[_index(hit[1])] for hit in pattern.finditer(node.data)]
-    return sorted(kept)
-
-
-def _is_clickable_text(node: turbohtml.Node) -> bool:
-    return not any(isinstance(element, markup.Element) and element.tag in _NOT_TEXT for element in node.ancestors)
+    texts = markup.query(document, f'//text()[contains(.,"{mark}")][not({_NOT_TEXT})]')
+    return sorted(starts[_index(hit[1])] for text in texts for hit in pattern.finditer(str(text)))
 
 
 def _number(value: int) -> str:

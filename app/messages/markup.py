@@ -1,16 +1,15 @@
 """The one place that knows the HTML parser: elements with the position of their start tags.
 
-turbohtml builds the tree of the WHATWG HTML Standard and tells where each start tag stood. Its offsets count
-``\\r\\n`` once, so every ``\\r`` becomes a tab before parsing: like a line break, a tab is white space between
-attributes and is dropped from URLs, and every offset is one of the source. Elements that the parser cloned
-(mis-nested formatting) or made up have no position.
+turbohtml builds the tree of the WHATWG HTML Standard and keeps line and column of every start tag. Before parsing,
+every line break becomes a tab: both are white space between attributes, both are dropped from URLs, and a source
+without line breaks has one line whose columns are offsets. Elements that the parser cloned (mis-nested formatting)
+share the position of the tag they came from; those it made up have none.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import turbohtml
 
@@ -26,7 +25,9 @@ _TAG_NAME = re.compile("<[a-zA-Z][^\t\n\f\r />]*")
 
 
 def parseable(source: str) -> str:
-    """Map a source to a text of the same length whose parse has the same structure and exact offsets."""
+    """Map a source to a text of the same length whose parse has the same structure, on one line."""
+    if "\n" in source:
+        source = source.replace("\n", "\t")
     if "\r" in source:
         source = source.replace("\r", "\t")
     if not source.isascii() and _SURROGATES.search(source):
@@ -35,65 +36,53 @@ def parseable(source: str) -> str:
 
 
 def parse(text: str, *, scripting: bool = False) -> Document:
-    """Parse text that `parseable` returned, keeping the positions of start tags."""
-    return turbohtml.parse(text, source_locations=True, scripting=scripting)
+    """Parse text that `parseable` returned."""
+    return turbohtml.parse(text, scripting=scripting)
 
 
-def parse_tree(text: str) -> Document:
-    """Parse without positions, for questions about the tree alone."""
-    return turbohtml.parse(text)
+def query(document: Document, path: str) -> list[turbohtml.Node | str]:
+    """Evaluate an XPath expression that yields nodes or texts."""
+    found = document.xpath(path)
+    return found if isinstance(found, list) else []
 
 
-def span(element: Element) -> tuple[int, int] | None:
-    """Source range of an element's start tag, None for an element that stood nowhere."""
-    location = element.source_location
-    if location is None:
-        return None
-    tag = location.start_tag
-    return tag.start_offset, tag.end_offset
-
-
-def inner_span(element: Element) -> tuple[int, int] | None:
-    """Source range between start and end tag; None when the source did not close the element."""
-    location = element.source_location
-    if location is None or location.end_tag is None:
-        return None
-    return location.start_tag.end_offset, location.end_tag.start_offset
-
-
-class Attribute:
+class Attribute(NamedTuple):
     """One attribute as it stands in a start tag.
 
     Attributes:
         name: Lower-case name.
-        value_start: Source offset of the first character of the value (behind its quote).
-        value_end: Past the last character of the value.
+        start: Offset of the first character of the value (behind its quote).
+        stop: Past the last character of the value.
         end: Past the closing quote.
     """
 
-    __slots__ = ("end", "name", "value_end", "value_start")
-
-    def __init__(self, name: str, value_start: int, value_end: int, end: int) -> None:
-        self.name = name
-        self.value_start = value_start
-        self.value_end = value_end
-        self.end = end
+    name: str
+    start: int
+    stop: int
+    end: int
 
 
-def attributes(source: str, start: int, end: int) -> Iterator[Attribute]:
-    """The attributes of a start tag that have a value, repeated ones included.
+def attributes(source: str, start: int) -> tuple[list[Attribute], int]:
+    """Read a start tag as the tokenizer of the HTML Standard does.
 
     Args:
         source: The text that was parsed.
-        start: Offset of the tag's ``<``.
-        end: Past the tag's ``>``.
+        start: Offset of the tag's ``<``; the tag is known to be complete.
+
+    Returns:
+        The attributes that have a value, repeated ones included, and the offset past the tag's ``>``.
     """
-    name = _TAG_NAME.match(source, start, end)
-    at = name.end() if name else end
-    for hit in _ATTRIBUTE.finditer(source, at, end - 1):
+    name = _TAG_NAME.match(source, start)
+    at = name.end() if name else start
+    out: list[Attribute] = []
+    match = _ATTRIBUTE.match
+    while hit := match(source, at):
+        at = hit.end()
         group = hit.lastindex or 1
         if group > 1:
-            yield Attribute(hit[1].lower(), hit.start(group), hit.end(group), hit.end())
+            out.append(Attribute(hit[1].lower(), hit.start(group), hit.end(group), at))
+    close = source.find(">", at)
+    return out, close + 1 if close >= 0 else len(source)
 
 
 def attribute_value(raw: str) -> str:
@@ -110,3 +99,10 @@ def text_value(raw: str) -> str:
     if "&" not in raw:
         return raw
     return turbohtml.parse_fragment(raw.replace("<", "&lt;")).text
+
+
+def visible_text(raw: str) -> str:
+    """The text of a piece of markup."""
+    if "<" not in raw and "&" not in raw:
+        return raw
+    return turbohtml.parse_fragment(raw).text

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 _WANTED = frozenset(
     {
@@ -26,6 +27,7 @@ _WANTED = frozenset(
 )
 _NAME = re.compile(rb"[!-9;-~]*\Z")
 _LINES = re.compile(rb"\r\n|\r|\n")
+_BARE_CR = re.compile(rb"\r(?!\n)")
 _DELIMITER = re.compile(rb"(?:\r\n|\r|\n)--")
 _END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
@@ -184,7 +186,7 @@ def _read_headers(raw: bytes, start: int, limit: int) -> tuple[dict[bytes, bytes
     end = found.start() if found else limit
     body = found.end() if found else limit
     block = raw[start:end]
-    bare_cr = b"\r" in block and block.count(b"\r") != block.count(b"\r\n")
+    bare_cr = b"\r" in block and _BARE_CR.search(block) is not None
     headers: dict[bytes, bytes] = {}
     repeated: list[bytes] = []
     name = b""
@@ -232,7 +234,12 @@ class _Scanner:
         self.open: dict[bytes, list[int]] = {}
         self.defects: list[tuple[str, str]] = []
         self.count = 0
-        self.bare_cr = b"\r" in raw and raw.count(b"\r") != raw.count(b"\r\n")
+
+    @cached_property
+    def bare_cr(self) -> bool:
+        """Whether some line ends with a carriage return alone."""
+        raw = self.raw
+        return b"\r" in raw and raw.count(b"\r") != raw.count(b"\r\n")
 
     def enter(self, start: int, path: str, default: str, delimiter: int) -> int:
         """Open the entity whose header begins at `start`, and the messages nested in it; return where to go on."""

@@ -25,6 +25,7 @@ _LINE = 76
 _HEX = np.zeros(256, dtype=bool)
 _HEX[list(b"0123456789abcdefABCDEF")] = True
 _PLAIN = frozenset(range(33, 127)) - {61}
+_PLAIN_BYTES = bytes(sorted(_PLAIN))
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _FIRST_LINE = re.compile(rb"[A-Za-z0-9+/=]+")
 
@@ -178,24 +179,29 @@ class QuotedPrintableBody(Body):
 
     def _fold(self, new: bytes, column: int, rest: int, edge: Edge) -> bytes:
         """Encode `new` to stand at `column` with `rest` more bytes on its line."""
-        units = [b"%c" % c if c in _PLAIN else b"=%02X" % c for c in new]
-        total = sum(map(len, units))
-        if column + total + rest <= _LINE or not units:
-            return b"".join(units)
+        plain = new.translate(None, _PLAIN_BYTES) == b""
+        quoted = new if plain else b"".join([b"%c" % c if c in _PLAIN else b"=%02X" % c for c in new])
+        if not quoted or column + len(quoted) + rest <= _LINE:
+            return quoted
         soft = b"=" + self.eol
         out: list[bytes] = []
-        if edge is Edge.BEFORE and column + len(units[0]) > _LINE - 1:
+        if edge is Edge.BEFORE and column + 3 > _LINE - 1:
             out.append(soft)
             column = 0
-        for index, unit in enumerate(units):
-            last = index == len(units) - 1
-            wanted = len(unit) + (1 if not last else rest)
-            if index and column + wanted > _LINE:
-                out.append(soft)
-                column = 0
-            out.append(unit)
-            column += len(unit)
-        if edge is Edge.AFTER and column + rest > _LINE:
+        at = 0
+        size = len(quoted)
+        while size - at > (room := _LINE - 1 - column) or column + size - at + rest > _LINE:
+            # At least one character stays before the first break and one after the last one.
+            cut = min(at + max(room, 1), size - 1)
+            if not plain:
+                cut = _whole(quoted, at, cut)
+            if cut <= at or cut >= size:
+                break
+            out += (quoted[at:cut], soft)
+            at = cut
+            column = 0
+        out.append(quoted[at:])
+        if edge is Edge.AFTER and column + size - at + rest > _LINE:
             out.append(soft)
         return b"".join(out)
 
@@ -219,6 +225,14 @@ class QuotedPrintableBody(Body):
         if self.raw.startswith(b"=\r\n", at):
             return 3
         return 2 if self.raw.startswith(b"=\n", at) else 0
+
+
+def _whole(quoted: bytes, at: int, cut: int) -> int:
+    """Move a cut so that it does not part an escape; at least one character stays before it."""
+    for back in (1, 2):
+        if quoted[cut - back : cut - back + 1] == b"=":
+            return cut - back if cut - back > at else cut + 3 - back
+    return cut
 
 
 def _column(column: int, passed: bytes) -> int:

@@ -1,9 +1,9 @@
 """The undo record: what restoring needs when the links alone do not tell it.
 
 A gateway link carries the bytes it replaced. What is redacted, styled, neutralised, tagged or removed carries nothing,
-and base64 that is laid out by no rule cannot be laid out again. Then every change of the message is recorded with the bytes
-that stood there, bound to the digest of the rewritten message. The record holds content of the mail: it belongs into
-sealed storage.
+and base64 that is laid out by no rule cannot be laid out again. Then every change of the message is recorded with the
+bytes that stood there, bound to the digest of the rewritten message. The record holds content of the mail: it belongs
+into sealed storage.
 """
 
 from __future__ import annotations
