@@ -130,9 +130,10 @@ class Gateway:
         self._clients: dict[tuple[bytes | None, ...], bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def owns(self, path: str) -> bool:
-        """Whether a path is the gateway's, for an application that serves several roles on one port."""
-        return path.startswith(self._click_path) or path == "/explain"
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the gateway's paths begin, for an application that serves several roles on one port."""
+        return (self._click_path, "/explain")
 
     async def start(self) -> None:
         """Open the spool, take the policies on disk, and begin what runs beside the requests."""

@@ -136,7 +136,7 @@ class PolicySnapshot:
     tenant_id: str = ""
     name: str = ""
     rules: tuple[ListRule, ...] = ()
-    levels: Mapping[str, Action] = LEVEL_ACTIONS
+    levels: Mapping[str, Action] = field(default_factory=lambda: dict(LEVEL_ACTIONS))
     failure: str = "open"
     own_domains: frozenset[str] = frozenset()
     words: PageWords = PageWords()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from app.kit.clock import Clock, utc_now
 from app.verdicts.canonical import NotCanonical, canonical_url, lookup_expressions
+from app.verdicts.feed import FeedFile
 from app.verdicts.heuristics import open_chain
 from app.verdicts.judge import InlineSource, judge
 from app.verdicts.scoring import Verdict
+from app.verdicts.sentences import readable
 
 
 class Decided(Protocol):
@@ -82,11 +85,26 @@ class Inspection:
             "offline": self.offline,
         }
 
+    def as_text(self) -> str:
+        """For a terminal: hostile text in it cannot control one."""
+        verdict = self.verdict
+        lines = [f"{verdict.level.value}  score {verdict.score}/100  {readable(self.url, 200)}"]
+        if len(self.chain) > 1:
+            lines += [f"  leads to  {readable(address, 200)}" for address in self.chain[1:]]
+        lines += [f"  {signal.weight:+4d}  {signal.text}" for signal in verdict.signals]
+        if not verdict.signals:
+            lines.append("        Nothing was found. That is not proof of anything.")
+        if self.decision is not None:
+            lines.append(f"  a click:  {self.decision.action} ({self.decision.rule})")
+            lines += [f"        {readable(step, 200)}" for step in self.decision.trace]
+        return "\n".join(lines)
+
 
 def inspect_url(
     url: str,
     *,
-    feed: InlineSource,
+    feed: InlineSource | None = None,
+    feed_file: Path | None = None,
     lists: Lists | None = None,
     offline: bool = True,
     clock: Clock = utc_now,
@@ -95,11 +113,13 @@ def inspect_url(
 
     Args:
         url: Any address.
-        feed: The list in memory; it is brought up to date first.
+        feed: The list in memory; it is brought up to date first. None: ``feed_file`` is read.
+        feed_file: A local list, where ``feed`` is None.
         lists: A tenant's policy; its decision is added.
         offline: Kept in the result; this function asks nothing over the network.
         clock: Aware UTC.
     """
+    feed = FeedFile(feed_file) if feed is None else feed
     feed.refresh()
     chain, opened = open_chain(url)
     own = frozenset[str]() if lists is None else lists.own_domains
