@@ -12,6 +12,9 @@
 ``POST .../notifications``         ``{"enabled": true|false}``: "drop" mode
 ``GET/POST .../clock``             ``{"advance_seconds"}``
 ``GET .../messages``               ``?provider=&address=``: ids and subjects, as the viewer shows them
+``GET .../people``                 who can sign in, and who administers
+``POST .../turn-bad``              ``{}``: the demo's harmless link turns bad, also in the feed file
+``GET .../visits``                 addresses of the demo's websites that were opened, newest last
 ``GET .../counts``                 faults, notifications, highest concurrency
 =================================  ==============================================================
 """
@@ -34,7 +37,7 @@ from connectors.emulators.microsoft.view import MicrosoftView
 from connectors.emulators.world import World
 
 Json = dict[str, object]
-Handler = Callable[[Request, Json], Awaitable[Json]]
+Handler = Callable[[Request, Json], Awaitable[Json | list[Json]]]
 
 
 class Control:
@@ -64,6 +67,9 @@ class Control:
                 self._route("GET", "/clock", self._get_clock),
                 self._route("POST", "/clock", self._advance),
                 self._route("GET", "/messages", self._messages),
+                self._route("GET", "/people", self._people),
+                self._route("POST", "/turn-bad", self._turn_bad),
+                self._route("GET", "/visits", self._visits),
                 self._route("GET", "/counts", self._counts),
             ]
         )
@@ -201,6 +207,23 @@ class Control:
                 for line in view.messages(address)
             ]
         }
+
+    async def _people(self, _: Request, __: Json) -> list[Json]:
+        microsoft = [
+            {"provider": "microsoft", "address": person.address, "name": person.name, "is_admin": person.is_admin}
+            for person in self._world.microsoft.people.values()
+        ]
+        google = [
+            {"provider": "google", "address": user.email, "name": user.name, "is_admin": user.admin}
+            for user in self._world.google.accounts.users.values()
+        ]
+        return [*microsoft, *google]
+
+    async def _turn_bad(self, _: Request, __: Json) -> Json:
+        return {"turned": self._world.turn_bad()}
+
+    async def _visits(self, _: Request, __: Json) -> Json:
+        return {"visits": self._world.sites.visits}
 
     async def _counts(self, _: Request, __: Json) -> Json:
         return {

@@ -22,7 +22,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
@@ -91,11 +91,18 @@ def create_app(world: World, background: tuple[Background, ...] = ()) -> ASGIApp
             Mount("/viewer/microsoft", create_viewer(microsoft_view)),
             Mount("/viewer/google", create_viewer(world.google)),
             Mount("/control", Control(world).app()),
+            Mount("/sites", world.sites.app()),
+            Route("/healthz", _healthy),
         ],
         lifespan=lifespan,
     )
     failing = FaultMiddleware(inner, world.faults, ("/graph/", "/entra/", "/google/"))
-    return MailboxThrottle(failing, world.microsoft, world.microsoft_service.tokens, "/graph/v1.0")
+    throttled = MailboxThrottle(failing, world.microsoft, world.microsoft_service.tokens, "/graph/v1.0")
+    return world.sites.by_host(throttled)
+
+
+async def _healthy(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
 
 
 async def _every(seconds: float, work: Callable[[], object]) -> None:

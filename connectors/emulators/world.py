@@ -7,11 +7,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from connectors.emulators.common.clock import Clock
 from connectors.emulators.common.faults import Faults
 from connectors.emulators.common.notify import RETRY_DELAYS, Notifier
 from connectors.emulators.common.records import RecordStore
+from connectors.emulators.demo.feed import TURNS_BAD, write_feed
+from connectors.emulators.demo.sites import Sites
 from connectors.emulators.google.state import GoogleState
 from connectors.emulators.microsoft import keeping
 from connectors.emulators.microsoft.model import Application
@@ -70,6 +73,7 @@ class World:
         self.notifier = Notifier(self.faults, retry_delays=self.options.retry_delays)
         directory = self.options.state_dir
         self._common = RecordStore(directory / "emulators.sqlite" if directory else None)
+        self._remembered = {key: json.loads(body) for key, body in self._common.read("remembered")}
         for _, body in self._common.read("clock"):
             self.clock.set_offset(float(body))
         self._saved_offset = self.clock.offset
@@ -78,6 +82,7 @@ class World:
         )
         self.microsoft_service = MicrosoftService(self.microsoft, self.notifier)
         self._register_application()
+        self.sites = Sites({TURNS_BAD} if self.recall("turned") else set())
         self.google = GoogleState(clock=self.clock, faults=self.faults, seed=self.options.seed)
         self._google_store = RecordStore(directory / "google.sqlite" if directory else None)
         self._google_seen: dict[str, object] = {}
@@ -137,8 +142,34 @@ class World:
         if self.clock.offset != self._saved_offset:
             self._common.mark("clock", "offset")
             self._saved_offset = self.clock.offset
-        offset = str(self.clock.offset.total_seconds()).encode()
-        self._common.flush(lambda kind, key: offset)
+        self._common.flush(self._common_record)
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a small JSON value across restarts."""
+        if self._remembered.get(name) != value:
+            self._remembered[name] = value
+            self._common.mark("remembered", name)
+
+    def recall(self, name: str) -> Any:
+        """A value kept by :meth:`remember`, or None."""
+        return self._remembered.get(name)
+
+    def turn_bad(self) -> str:
+        """The demo's harmless link turns bad: its website, and the feed file if there is one.
+
+        Returns:
+            The host that turned.
+        """
+        self.sites.turned.add(TURNS_BAD)
+        self.remember("turned", True)
+        if self.options.feed_file is not None:
+            write_feed(self.options.feed_file, turned=True)
+        return f"{TURNS_BAD}.localhost"
+
+    @property
+    def turned(self) -> bool:
+        """Whether the demo's harmless link has turned bad."""
+        return TURNS_BAD in self.sites.turned
 
     def close(self) -> None:
         """Write what changed and close all files."""
@@ -147,6 +178,11 @@ class World:
         self.microsoft.store.close()
         self._google_store.close()
         self._common.close()
+
+    def _common_record(self, kind: str, key: str) -> bytes | None:
+        if kind == "clock":
+            return str(self.clock.offset.total_seconds()).encode()
+        return json.dumps(self._remembered[key]).encode()
 
     def _register_application(self) -> None:
         """The registration follows the options at every start; a secret that was made up is kept."""
@@ -177,6 +213,7 @@ class World:
         boxes = {key.removeprefix("mailbox/"): value for key, value in parts.items() if key.startswith("mailbox/")}
         rest = {key: value for key, value in parts.items() if not key.startswith("mailbox/")}
         self.google.load({**rest, "mailboxes": boxes})
+        self.google.title = self.recall("google_title") or self.google.title
 
     def _flush_google(self) -> None:
         if not self._google_store.keeps:

@@ -25,7 +25,9 @@ class RecordStore:
         self._dirty: dict[tuple[str, str], None] = {}
         self._connection: sqlite3.Connection | None = None
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # The state holds the emulators' own private keys.
+            path.touch(mode=0o600)
             self._connection = sqlite3.connect(path, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
