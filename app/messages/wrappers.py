@@ -27,6 +27,7 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -125,6 +126,17 @@ def unwrap(url: str, max_depth: int = MAX_DEPTH) -> Unwrapped:
 def is_wrapper(url: str) -> bool:
     """Whether an address is another vendor's wrapper, whether or not it can be opened."""
     return _recognise(url)[1] is not None
+
+
+@lru_cache(maxsize=16_384)
+def host_may_wrap(origin: str) -> bool:
+    """Whether any wrapper lives on a host; a cheap and cached answer that spares most links :func:`unwrap`.
+
+    Args:
+        origin: Scheme and authority of an absolute address, such as ``https://urldefense.com``.
+    """
+    host = host_of(origin + "/")
+    return host is not None and bool(_rules_for(host))
 
 
 def _recognise(url: str) -> tuple[_Parts | None, _Rule | None]:

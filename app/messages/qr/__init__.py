@@ -1,0 +1,13 @@
+"""QR codes in mail: find them, make them unreadable, or put another in their place.
+
+Pure: bytes and bitmaps in, values out. Nothing that a code says is ever fetched. Modules by where a code can
+stand: images (here), :mod:`~app.messages.qr.svg`, :mod:`~app.messages.qr.pdf` and
+:mod:`~app.messages.qr.html_blocks`.
+"""
+
+from __future__ import annotations
+
+from app.messages.qr.images import find, join, scan
+from app.messages.qr.types import QrCode, QrLimits, QrScan
+
+__all__ = ["QrCode", "QrLimits", "QrScan", "find", "join", "scan"]

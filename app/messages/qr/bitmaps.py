@@ -1,0 +1,142 @@
+"""Image bytes to bitmaps, within limits.
+
+The only place where a picture out of mail is decoded. Sizes are checked from the header first; the stored
+orientation is kept, so that coordinates are those of the stored pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from app.messages.qr.headers import ImageHeader, read_header
+from app.messages.qr.repair import completed
+from app.messages.qr.types import QrLimits
+
+Bitmap: TypeAlias = npt.NDArray[np.uint8]
+
+# One image is one job: threads would only compete with the other jobs of the worker. And a broken image
+# in mail is no event for the log: it is said in the notes.
+cv2.setNumThreads(1)
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An image as bitmaps.
+
+    Attributes:
+        header: Its header.
+        frames: One array per frame, rows by columns by channels: 1 (gray), 3 (BGR) or 4 (BGR and alpha).
+        durations: Milliseconds per frame; empty for a still image.
+        notes: What could not be read.
+    """
+
+    header: ImageHeader
+    frames: tuple[Bitmap, ...]
+    durations: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def load(data: bytes, limits: QrLimits) -> Decoded | str:
+    """Decode an image if its header allows it.
+
+    Args:
+        data: The file's content.
+        limits: What may be decoded.
+
+    Returns:
+        The bitmaps, or one short sentence that says why there are none. Never raises.
+    """
+    if len(data) > limits.max_bytes:
+        return f"the image is larger than {limits.max_bytes} bytes"
+    header = read_header(data)
+    if header is None:
+        return "not a PNG, JPEG, GIF, WebP or BMP image"
+    if header.pixels > limits.max_pixels or max(header.width, header.height) > limits.max_side:
+        return f"the image has too many pixels ({header.width} by {header.height})"
+    if header.animated:
+        return _animation(data, header, limits)
+    bitmap = _still(data)
+    notes: tuple[str, ...] = ()
+    if bitmap is None:
+        whole = completed(data, header)
+        bitmap = None if whole is None else _still(whole)
+        notes = ("the image is cut off or damaged",)
+    if bitmap is None:
+        return "the image is cut off or damaged"
+    return Decoded(header, (bitmap,), notes=notes)
+
+
+def _still(data: bytes) -> Bitmap | None:
+    try:
+        bitmap = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return None if bitmap is None else _eight_bit(bitmap)
+
+
+def _animation(data: bytes, header: ImageHeader, limits: QrLimits) -> Decoded | str:
+    frames = min(limits.max_frames, max(1, limits.max_pixels * 2 // max(header.pixels, 1)))
+    try:
+        done, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8), 0, frames + 1)
+    except cv2.error:
+        done = False
+    if not done or not animation.frames:
+        bitmap = _still(data)
+        if bitmap is None:
+            return "the animation is cut off or damaged"
+        return Decoded(header, (bitmap,), notes=("only the first picture of the animation could be read",))
+    notes = (
+        (f"only the first {frames} pictures of the animation were read",)
+        if len(animation.frames) > frames
+        else ()
+    )
+    bitmaps = tuple(_eight_bit(np.asarray(frame)) for frame in animation.frames[:frames])
+    return Decoded(header, bitmaps, tuple(int(time) for time in animation.durations[:frames]), notes)
+
+
+def _eight_bit(bitmap: npt.NDArray[np.generic]) -> Bitmap:
+    """Return a bitmap with 8 bits per sample."""
+    if bitmap.dtype == np.uint8:
+        return bitmap.astype(np.uint8, copy=False)
+    if bitmap.dtype == np.uint16:
+        return (bitmap.astype(np.uint16) >> 8).astype(np.uint8)
+    return np.clip(np.nan_to_num(bitmap.astype(np.float32)) * 255, 0, 255).astype(np.uint8)
+
+
+def is_colored(bitmap: Bitmap) -> bool:
+    """Whether a bitmap has color that its gray version loses."""
+    if bitmap.ndim == 2 or bitmap.shape[2] < 3:
+        return False
+    step = max(1, max(bitmap.shape[:2]) // 256)
+    sample = bitmap[::step, ::step, :3].astype(np.int16)
+    return bool((sample.max(axis=2) - sample.min(axis=2) > 40).mean() > 0.02)
+
+
+def on_ground(bitmap: Bitmap, ground: int) -> Bitmap:
+    """Return a bitmap without alpha, laid on a gray ground (255 white, 0 black)."""
+    if bitmap.ndim == 2 or bitmap.shape[2] == 3:
+        return bitmap
+    if bitmap.shape[2] == 1:
+        return np.ascontiguousarray(bitmap[:, :, 0])
+    color = bitmap[:, :, :-1].astype(np.uint16)
+    alpha = bitmap[:, :, -1:].astype(np.uint16)
+    mixed = ((color * alpha + ground * (255 - alpha)) // 255).astype(np.uint8)
+    return np.ascontiguousarray(mixed[:, :, 0] if mixed.shape[2] == 1 else mixed)
+
+
+def has_alpha(bitmap: Bitmap) -> bool:
+    """Whether some pixels are not opaque."""
+    return bitmap.ndim == 3 and bitmap.shape[2] in (2, 4) and bool((bitmap[:, :, -1] < 250).any())
+
+
+def gray(bitmap: Bitmap) -> Bitmap:
+    """Return the brightness of a bitmap without alpha."""
+    if bitmap.ndim == 2:
+        return np.ascontiguousarray(bitmap)
+    return cv2.cvtColor(bitmap, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
