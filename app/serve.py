@@ -262,8 +262,22 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
 @asynccontextmanager
 async def open_gateway(settings: Settings, url: str) -> AsyncIterator[tuple[ASGIApp, tuple[str, ...], Check]]:
     """The gateway with its paths and readiness; its background work runs while the context is open."""
-    raise NotImplementedError
-    yield
+    from app.gateway.runtime import build_gateway
+
+    database = Database(url, settings.database_pool_size)
+    gateway = build_gateway(settings, keyring(settings), database)
+
+    async def ready() -> None:
+        problems = gateway.problems()
+        if problems:
+            raise NotReady("; ".join(problems))
+
+    await gateway.start()
+    try:
+        yield gateway, (f"/{settings.gateway_prefix}/", "/explain"), ready
+    finally:
+        await gateway.stop()
+        await database.close()
 
 
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:

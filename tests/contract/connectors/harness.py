@@ -49,7 +49,7 @@ class Call(Enum):
     READ_MESSAGE = "reading one message"
     WRITE_MESSAGE = "the request that writes the new content"
     LOOK_FOR_CHANGES = "asking what is new"
-    GET_TOKEN = "asking for an access token"  # noqa: S105  # no password
+    GET_TOKEN = "asking for an access token"  # no password
     ANYTHING = "all requests about mail"
 
 

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import email
+import email.policy
+import html
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from connectors.base.http import HttpPolicy, SharedHttp
-from connectors.base.types import Mailbox, MessageRef, ReplaceState
+from connectors.base.types import Content, FetchedMessage, Mailbox, MessageRef, MimeContent, Provider
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.google.accounts import NewUser
 from connectors.emulators.google.mailbox import StoredMessage
 from connectors.emulators.google.state import GoogleState
 from connectors.emulators.testing import Emulators
-from connectors.google.config import GoogleConfig, KeyFile
+from connectors.google.config import SCOPE_USERS, GoogleConfig, KeyFile
 from connectors.google.connector import GoogleConnector
+from connectors.google.move import QUARANTINE_LABEL
+from connectors.google.notifications import GoogleNotifications
 from connectors.google.tokens import TokenSource
+from tests.contract.connectors.harness import QUICK, Call, Killed, Weather, quick_http
 
 DOMAIN = "corp.example"
 CUSTOMER = "C0corp"
@@ -43,6 +50,26 @@ MAIL = (
 def protected(raw: bytes) -> bytes:
     """What the application would make of :data:`MAIL`."""
     return raw.replace(b"https://pay.outside.example/1", b"https://gw.example/p/pay.outside.example/TOKEN")
+
+
+def config_for(emulators: Emulators, key: dict[str, str], topic: str, subscription: str) -> GoogleConfig:
+    """Settings that lead to the emulator, with no limit on calls."""
+    base = emulators.google_url
+    return GoogleConfig(
+        KeyFile(key),
+        pubsub_topic=topic,
+        pubsub_subscription=subscription,
+        push_audience=AUDIENCE,
+        push_service_account=PUSH_ACCOUNT,
+        units_per_user_minute=100_000_000,
+        gmail_base=f"{base}/",
+        admin_base=f"{base}/",
+        pubsub_base=f"{base}/pubsub/",
+        token_uri=f"{base}/token",
+        oidc_issuer=base,
+        certs_url=f"{base}/oauth2/v3/certs",
+        admin_console=f"{base}/admin",
+    )
 
 
 @dataclass
@@ -91,23 +118,9 @@ class GoogleWorld:
 
     def config(self, **changes: Any) -> GoogleConfig:
         """Settings that lead to the emulator."""
-        base = self.emulators.google_url
-        config = GoogleConfig(
-            KeyFile(self.key),
-            oidc_client_id=self.oidc_client_id,
-            oidc_client_secret=self.oidc_client_secret,
-            pubsub_topic=TOPIC,
-            pubsub_subscription=SUBSCRIPTION,
-            push_audience=AUDIENCE,
-            push_service_account=PUSH_ACCOUNT,
-            units_per_user_minute=100_000_000,
-            gmail_base=f"{base}/",
-            admin_base=f"{base}/",
-            pubsub_base=f"{base}/pubsub/",
-            token_uri=f"{base}/token",
-            oidc_issuer=base,
-            certs_url=f"{base}/oauth2/v3/certs",
-            admin_console=f"{base}/admin",
+        config = config_for(self.emulators, self.key, TOPIC, SUBSCRIPTION)
+        config = dataclasses.replace(
+            config, oidc_client_id=self.oidc_client_id, oidc_client_secret=self.oidc_client_secret
         )
         return dataclasses.replace(config, **changes)
 
@@ -120,7 +133,7 @@ class GoogleWorld:
     async def connector(self, *, policy: HttpPolicy | None = None, **changes: Any) -> AsyncIterator[GoogleConnector]:
         """A connector for the customer, closed at the end."""
         config = self.config(**changes)
-        async with SharedHttp(policy or quick()) as http:
+        async with SharedHttp(policy or QUICK) as http:
             tokens = TokenSource(config, http, self.state.clock.timestamp)
             yield GoogleConnector(config, DOMAIN, admin_address=ADMIN, marker_key=MARKER_KEY, http=http, tokens=tokens)
 
@@ -157,39 +170,6 @@ class GoogleWorld:
         self.state.faults.add(FaultRule(kind, path, method, limit=limit, retry_after=0.01))
 
 
-def quick() -> HttpPolicy:
-    """The connector's policy, with short waits."""
-    return HttpPolicy(backoff_first=0.01, backoff_cap=0.02, default_retry_after=0.02)
-
-
-class Journal:
-    """Records steps, and can do something, or crash, right after one."""
-
-    def __init__(self, **after: Callable[[ReplaceState], None]) -> None:
-        self.steps: list[ReplaceState] = []
-        self._after = after
-
-    async def __call__(self, state: ReplaceState) -> None:
-        act = self._after.get(state.step.value)
-        if act is not None:
-            act(state)
-        self.steps.append(state)
-
-    @property
-    def last(self) -> ReplaceState | None:
-        """The last recorded step."""
-        return self.steps[-1] if self.steps else None
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing may catch it."""
-
-
-def die(_: ReplaceState) -> None:
-    """The process ends before the step is recorded."""
-    raise Killed
-
-
 @contextlib.contextmanager
 def killed() -> Iterator[None]:
     """The process is expected to end within the block."""
@@ -198,3 +178,188 @@ def killed() -> Iterator[None]:
     except Killed:
         return
     raise AssertionError("it was not killed")
+
+
+_KINDS = {
+    Weather.THROTTLED: FaultKind.THROTTLE,
+    Weather.UNAVAILABLE: FaultKind.UNAVAILABLE,
+    Weather.TIMEOUT_BEFORE: FaultKind.TIMEOUT_BEFORE,
+    Weather.TIMEOUT_AFTER: FaultKind.TIMEOUT_AFTER,
+}
+_CALLS: dict[Call, tuple[str | None, str]] = {
+    Call.READ_MESSAGE: ("GET", r"/google/gmail/v1/users/[^/]+/messages/[^/]+$"),
+    Call.WRITE_MESSAGE: ("POST", r"/google/upload/gmail/v1/users/[^/]+/messages$"),
+    Call.LOOK_FOR_CHANGES: ("GET", r"/google/gmail/v1/users/[^/]+/(history|messages|profile)$"),
+    Call.GET_TOKEN: ("POST", r"/google/token$"),
+    Call.ANYTHING: (None, r"/google/(upload/)?gmail/"),
+}
+_LABELS = {"inbox": "INBOX", "junk": "SPAM", "sent": "SENT", "drafts": "DRAFT"}
+_keys: WeakKeyDictionary[GoogleState, dict[str, str]] = WeakKeyDictionary()
+
+
+class GoogleHarness:
+    """Implements :class:`tests.contract.connectors.harness.ProviderHarness`."""
+
+    provider = Provider.GOOGLE
+
+    def __init__(self, emulators: Emulators, number: int) -> None:
+        self.emulators = emulators
+        self.domain = f"suedwind{number}.example"
+        self.customer = f"C{number:08}"
+        state = self.state
+        state.behaviour.quotas = False
+        names = ("ada", "ben", "cleo")
+        people = [NewUser(f"{name}@{self.domain}", name.title(), admin=name == "ada") for name in names]
+        state.create_domain(self.domain, self.customer, people)
+        if state not in _keys:  # one service account serves all organisations, as in the product
+            _keys[state] = state.create_service_account("postern@postern-test.iam.gserviceaccount.com")
+        self._key = _keys[state]
+        self._topic = f"projects/postern-test/topics/gmail-{number}"
+        self._subscription = f"projects/postern-test/subscriptions/gmail-{number}"
+        state.create_topic(self._topic)
+        state.delegate(self.customer, self._key["client_id"], self.config().scopes)
+        self.ada, self.ben, self.cleo = (
+            Mailbox(user.id, user.email, user.name) for user in (state.user(person.email) for person in people)
+        )
+        self._https: list[SharedHttp] = []
+        self.connector = self.new_connector()
+        http = quick_http()
+        self._https.append(http)
+        self.notifications = GoogleNotifications(self.config(), http=http, now=state.clock.timestamp)
+
+    @property
+    def state(self) -> GoogleState:
+        """The emulated Google, for doing what users and administrators do."""
+        return self.emulators.world.google
+
+    def config(self, **changes: Any) -> GoogleConfig:
+        """Settings that lead to the emulator."""
+        return dataclasses.replace(config_for(self.emulators, self._key, self._topic, self._subscription), **changes)
+
+    def new_connector(self, policy: HttpPolicy = QUICK, **changes: Any) -> GoogleConnector:
+        """See the protocol; ``changes`` are of the configuration."""
+        http = quick_http(policy)
+        self._https.append(http)
+        config = self.config(**changes)
+        return GoogleConnector(
+            config,
+            self.domain,
+            admin_address=self.ada.address,
+            marker_key=MARKER_KEY,
+            http=http,
+            tokens=TokenSource(config, http, self.state.clock.timestamp),
+        )
+
+    def stored(self, ref: MessageRef) -> StoredMessage | None:
+        """The stored message, or None where it is gone."""
+        return self.state.mailbox(ref.mailbox.address).messages.get(ref.id)
+
+    def deliver(self, mailbox: Mailbox, mime: bytes, place: str = "inbox") -> MessageRef:
+        """See the protocol."""
+        if place == "other":
+            labels = [self._label(mailbox, "Projects"), "UNREAD"]
+        else:
+            labels = [_LABELS[place], *(["UNREAD"] if place in ("inbox", "junk") else [])]
+        return MessageRef(mailbox, self.state.deliver(mailbox.address, mime, labels))
+
+    def texts(self, mailbox: Mailbox) -> list[str]:
+        """See the protocol."""
+        with self.state.lock:
+            shown = [
+                stored for stored in self.state.mailbox(mailbox.address).newest_first() if "TRASH" not in stored.labels
+            ]
+        return [_text_of(stored.raw) for stored in shown]
+
+    def place_of(self, ref: MessageRef) -> str:
+        """See the protocol."""
+        stored = self.stored(ref)
+        if stored is None:
+            return "gone"
+        box = self.state.mailbox(ref.mailbox.address)
+        if QUARANTINE_LABEL in {box.labels.name(label) for label in stored.labels}:
+            return "quarantine"
+        for label, place in (("TRASH", "trash"), ("SPAM", "junk"), ("INBOX", "inbox")):
+            if label in stored.labels:
+                return place
+        return "other"
+
+    def set_read(self, ref: MessageRef, is_read: bool) -> None:
+        """See the protocol."""
+        unread = ("UNREAD",)
+        with self.state.lock:
+            box = self.state.mailbox(ref.mailbox.address)
+            box.modify([ref.id], () if is_read else unread, unread if is_read else ())
+
+    def is_read(self, ref: MessageRef) -> bool:
+        """See the protocol."""
+        stored = self.stored(ref)
+        assert stored is not None
+        return "UNREAD" not in stored.labels
+
+    def delete(self, ref: MessageRef) -> None:
+        """See the protocol."""
+        with self.state.lock:
+            self.state.mailbox(ref.mailbox.address).delete([ref.id])
+
+    def with_link(self, message: FetchedMessage, old: str, new: str) -> Content:
+        """See the protocol."""
+        content = message.content
+        assert isinstance(content, MimeContent)
+        raw = content.raw.replace(html.escape(old).encode(), html.escape(new).encode())
+        raw = raw.replace(old.encode(), new.encode())
+        assert raw != content.raw
+        return MimeContent(raw)
+
+    def make(self, weather: Weather, call: Call, times: int | None = 1, retry_after: float = 0.05) -> None:
+        """See the protocol."""
+        method, path = _CALLS[call]
+        self.emulators.world.faults.add(FaultRule(_KINDS[weather], path, method, limit=times, retry_after=retry_after))
+
+    def clear(self) -> None:
+        """See the protocol."""
+        self.emulators.world.faults.clear()
+
+    def advance(self, seconds: float) -> None:
+        """See the protocol."""
+        self.emulators.world.clock.advance(seconds)
+
+    def expire_cursors(self, mailbox: Mailbox) -> None:
+        """See the protocol."""
+        self.state.expire_history(mailbox.address)
+
+    def revoke(self) -> None:
+        """See the protocol."""
+        self.state.revoke_delegation(self.customer, self._key["client_id"])
+
+    def forbid_writing(self) -> None:
+        """See the protocol. At Google one scope is for reading and changing mail; the Directory's stays."""
+        self.state.revoke_delegation(self.customer, self._key["client_id"], drop_tokens=True)
+        self.state.delegate(self.customer, self._key["client_id"], [SCOPE_USERS])
+
+    def push_to(self, url: str) -> None:
+        """See the protocol."""
+        self.state.create_subscription(
+            self._subscription,
+            self._topic,
+            push_endpoint=url,
+            audience=AUDIENCE,
+            service_account_email=PUSH_ACCOUNT,
+        )
+
+    async def aclose(self) -> None:
+        """See the protocol."""
+        for http in self._https:
+            await http.aclose()
+
+    def _label(self, mailbox: Mailbox, name: str) -> str:
+        labels = self.state.mailbox(mailbox.address).labels
+        for label in labels.all():
+            if label.name == name:
+                return label.id
+        return labels.create({"name": name}).id
+
+
+def _text_of(raw: bytes) -> str:
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    parts = [part for part in message.walk() if part.get_content_maintype() == "text"]
+    return "\n".join(str(part.get_content()) for part in parts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ import httplib2
 import pytest
 from google.oauth2 import service_account
 from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
 
 from connectors.emulators.google.state import GoogleState
 
@@ -70,9 +74,10 @@ class Workspace:
         """A client made from the library's bundled discovery document."""
         known = (name, subject, scopes)
         if known not in self._services:
-            http = google_auth_httplib2.AuthorizedHttp(
-                self.credentials(subject, *scopes), http=httplib2.Http(timeout=20)
-            )
+            plain = httplib2.Http(timeout=20)
+            # As googleapiclient.http.build_http does: 308 means "go on" in a resumable upload.
+            plain.redirect_codes = plain.redirect_codes - {308}
+            http = google_auth_httplib2.AuthorizedHttp(self.credentials(subject, *scopes), http=plain)
             self._services[known] = build(
                 name,
                 version,
@@ -101,9 +106,21 @@ class Workspace:
             service.close()
 
     def upload(self, request: Any) -> Any:
-        """Run an upload: the library takes its address from the discovery document, whatever the endpoint."""
-        request.uri = request.uri.replace("https://gmail.googleapis.com", self.base)
+        """Run an upload: the library makes its address with https and without the endpoint's path."""
+        request.uri = re.sub(r"\Ahttps://[^/]+", self.base, request.uri)
         return request.execute()
+
+
+def refused(request: Any) -> tuple[int, str]:
+    """Status and reason of a call that has to be refused."""
+    with pytest.raises(HttpError) as caught:
+        request.execute()
+    return caught.value.status_code, json.loads(caught.value.content)["error"]["errors"][0]["reason"]
+
+
+def b64(data: bytes) -> str:
+    """As ``Message.raw`` wants it."""
+    return base64.urlsafe_b64encode(data).decode()
 
 
 @dataclass

@@ -6,26 +6,15 @@ import base64
 from typing import Any
 
 import pytest
-from googleapiclient.errors import HttpError
 from googleapiclient.http import MediaInMemoryUpload
 
 from connectors.emulators.google.behaviour import Deduplication
-from tests.contract.emulators.google.harness import FULL, MODIFY, USER, Workspace, mail
+from tests.contract.emulators.google.harness import FULL, MODIFY, USER, Workspace, b64, mail, refused
 
 
 def raw_of(gmail: Any, message_id: str) -> bytes:
     answer = gmail.messages().get(userId="me", id=message_id, format="raw").execute()
     return base64.urlsafe_b64decode(answer["raw"])
-
-
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).decode()
-
-
-def refused(request: Any) -> tuple[int, str]:
-    with pytest.raises(HttpError) as caught:
-        request.execute()
-    return caught.value.status_code, caught.value.error_details[0]["reason"]
 
 
 def test_delivered_mail_is_listed_and_comes_back_byte_for_byte(workspace: Workspace) -> None:
