@@ -19,8 +19,8 @@ Addresses below are relative to :attr:`GoogleState.base_url`, e.g. ``http://127.
 ``/admin/``                          Admin console: sign in as an administrator, domain-wide delegation
 ===================================  =======================================================================
 
-google-api-python-client sends uploads to the address in its discovery document whatever ``api_endpoint``
-says: replace ``https://gmail.googleapis.com`` in the request's URI by the base.
+google-api-python-client sends uploads to ``https://<host>/upload/...`` whatever scheme and path ``api_endpoint``
+has: replace everything before ``/upload`` in the request's URI by the base.
 """
 
 from __future__ import annotations
