@@ -23,7 +23,7 @@ from app.kit.errors import Conflict, NotFound, Refused
 from app.protection import service
 from app.protection.providers import Providers, TenantGrant
 from app.tenants.accounts import TenantStatus, make_owner
-from app.tenants.actor import Actor, Permission
+from app.tenants.actor import Actor, Permission, Role
 from app.tenants.models import Tenant
 from connectors.base.errors import ConnectorError
 from connectors.base.types import AccessCheck, CheckStatus, ConsentAnswer, Provider
@@ -76,22 +76,46 @@ def judge_consent(answer: ConsentAnswer, external_tenant: str) -> None:
         )
 
 
-def may_connect(actor: Actor, status: str) -> None:
+def probe_proves_admin(providers: Providers, tenant: Tenant) -> bool:
+    """Whether probing the grant shows that the signed-in person administers the organisation.
+
+    It does where access is granted without a way back to us (domain-wide delegation): the directory is then
+    read on that person's behalf. Where the grant belongs to our application alone (Entra), a probe says
+    nothing of the person, so the sign-in itself must have said it.
+    """
+    provider = Provider(tenant.provider)
+    return not providers.identity(provider).consent(tenant.external_id, "", "").returns
+
+
+def may_connect(actor: Actor, status: str, *, probe_proves: bool) -> None:
     """Refuse who may not grant access now.
+
+    Args:
+        actor: Who wants to.
+        status: Of the tenant.
+        probe_proves: See :func:`probe_proves_admin`.
 
     Raises:
         Forbidden: The role does not configure this tenant.
+        Refused: ``not_administrator``: the provider did not say that the person administers the organisation.
         Conflict: The tenant is connected already, and only its owner may renew the grant.
     """
     actor.require(Permission.CONFIGURE)
-    if status != TenantStatus.ONBOARDING and not actor.can(Permission.MANAGE_PEOPLE):
-        raise Conflict("This organisation is connected already. Only its owner may grant access again.")
+    if status != TenantStatus.ONBOARDING:
+        if not actor.can(Permission.MANAGE_PEOPLE):
+            raise Conflict("This organisation is connected already. Only its owner may grant access again.")
+    elif actor.role is not Role.OWNER and not probe_proves:
+        raise Refused(
+            "Your provider did not say that you administer this organisation. "
+            "Ask an administrator to sign in here. Nothing was changed.",
+            "not_administrator",
+        )
 
 
 async def note_consent(session: AsyncSession, actor: Actor, now: datetime) -> None:
     """Record that the provider says access was granted; what was granted is probed next."""
     tenant = await _locked(session, actor)
-    may_connect(actor, tenant.status)
+    may_connect(actor, tenant.status, probe_proves=False)
     tenant.consented_at = now
     await record(session, actor, "consent.granted", tenant.external_id)
 
@@ -114,11 +138,13 @@ async def connect(
 
     Raises:
         Forbidden: The role does not allow it.
+        Refused: The person is not shown to administer the organisation.
         Conflict: Somebody else connected the tenant meanwhile.
     """
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _locked(session, actor)
-        may_connect(actor, tenant.status)
+        probe_proves = probe_proves_admin(providers, tenant)
+        may_connect(actor, tenant.status, probe_proves=probe_proves)
         first = tenant.status == TenantStatus.ONBOARDING
     # The probe talks to the provider: no transaction is held meanwhile.
     address = admin_address if first else tenant.admin_address
@@ -126,7 +152,6 @@ async def connect(
     checks = await probe(providers, grant)
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _locked(session, actor)
-        may_connect(actor, tenant.status)
         if first and tenant.status != TenantStatus.ONBOARDING:
             raise Conflict("Somebody else connected this organisation meanwhile.")
         _store(tenant, checks, now)

@@ -86,9 +86,10 @@ async def find_or_open_tenant(database: Database, who: SignedIn) -> uuid.UUID:
 async def admit(session: AsyncSession, tenant_id: uuid.UUID, who: SignedIn, now: datetime) -> User:
     """Make or refresh the person's account.
 
-    While a tenant is being connected, everybody who may be its administrator may go on with that; who gets
-    it done becomes its owner (:func:`make_owner`). Afterwards a newcomer is a user, or an operator where the
-    provider says that the person administers the organisation.
+    While a tenant is being connected, whoever the provider calls an administrator is its owner for the time
+    being, and whoever it says nothing about an operator who has yet to prove it; who gets it done becomes
+    the owner (:func:`make_owner`). Afterwards a newcomer is a user, or an operator where the provider says
+    that the person administers the organisation.
 
     Raises:
         NotFound: The tenant went away meanwhile.
@@ -105,7 +106,7 @@ async def admit(session: AsyncSession, tenant_id: uuid.UUID, who: SignedIn, now:
         user = User(tenant_id=tenant_id, id=uuid.uuid4(), subject=who.subject, role=role.value)
         session.add(user)
     if onboarding:
-        user.role = (Role.USER if who.is_admin is False else Role.OWNER).value
+        user.role = {True: Role.OWNER, None: Role.OPERATOR, False: Role.USER}[who.is_admin].value
     user.email = who.email
     user.name = who.name[:200]
     user.last_seen_at = now

@@ -18,8 +18,8 @@ from app.tenants.models import User
 
 STOPPED = ("warn", "block", "lock")
 SORTS: dict[str, tuple[ColumnElement[Any], ...]] = {
-    "newest": (Click.at.desc(), Click.id),
-    "oldest": (Click.at.asc(), Click.id),
+    "newest": (Click.at.desc(), Click.id.asc()),
+    "oldest": (Click.at.asc(), Click.id.asc()),
     "host": (Click.host.asc(), Click.at.desc()),
     "person": (MailboxRow.address.asc(), Click.at.desc()),
 }

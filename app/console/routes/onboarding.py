@@ -15,12 +15,12 @@ from app.console.browser import FLOW_LIFETIME, drop_cookie, new_flow, seal_flow,
 from app.console.pages import go, render
 from app.console.queries.domains import list_domains
 from app.console.routes.sign_in import callback_url, configured_provider, take_flow
-from app.kit.errors import Forbidden, NotFound, PosternError, Refused
+from app.kit.errors import Conflict, Forbidden, NotFound, PosternError, Refused
 from app.protection import onboarding as connecting
 from app.protection import service
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import Permission
-from connectors.base.types import Provider
+from connectors.base.types import ConsentInstructions, Provider
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,14 +40,19 @@ def current_step(visitor: Visitor) -> int:
 async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> Response:
     """The steps, the current one open."""
     onboarding_now = visitor.tenant.status == TenantStatus.ONBOARDING
-    if not visitor.actor.can(Permission.CONFIGURE):
-        if onboarding_now:
-            return render(request, deps, "onboarding_wait.html", visitor=visitor)
+    if not visitor.actor.can(Permission.CONFIGURE) and not onboarding_now:
         raise Forbidden("Your role does not include this page.")
     provider = Provider(visitor.tenant.provider)
-    consent = deps.providers.identity(provider).consent(
+    consent: ConsentInstructions | None = deps.providers.identity(provider).consent(
         visitor.tenant.external_id, callback_url(deps, f"/onboarding/consent/callback/{provider.value}"), PREVIEW_STATE
     )
+    try:
+        connecting.may_connect(visitor.actor, visitor.tenant.status, probe_proves=consent is not None and not consent.returns)
+    except (Forbidden, Refused):
+        return render(request, deps, "onboarding_wait.html", visitor=visitor)
+    except Conflict:
+        # Connected: who may not renew the grant may still switch protection on.
+        consent = None
     async with visitor.work() as session:
         domains = [] if onboarding_now else await list_domains(session, visitor.actor)
     return render(
@@ -55,7 +60,7 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
         deps,
         "onboarding.html",
         visitor=visitor,
-        form_targets=(consent.url,) if consent.returns else (),
+        form_targets=(consent.url,) if consent and consent.returns else (),
         step=current_step(visitor),
         provider=provider.value,
         consent=consent,
@@ -68,7 +73,6 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
 @router.post("/onboarding/grant", dependencies=[CheckedForm])
 async def grant(deps: Deps, visitor: SignedInVisitor) -> Response:
     """To the provider's consent page, for the tenant of the sign-in and no other."""
-    connecting.may_connect(visitor.actor, visitor.tenant.status)
     provider = configured_provider(deps, visitor.tenant.provider)
     flow = new_flow("consent", provider, deps.clock(), session=visitor.token_hash)
     consent = deps.providers.identity(provider).consent(
@@ -76,6 +80,7 @@ async def grant(deps: Deps, visitor: SignedInVisitor) -> Response:
     )
     if not consent.returns:
         raise NotFound("This provider has no consent page.")
+    connecting.may_connect(visitor.actor, visitor.tenant.status, probe_proves=False)
     async with visitor.work() as session:
         await record(session, visitor.actor, "consent.requested", visitor.tenant.external_id)
     response = RedirectResponse(consent.url, 303, headers={"Cache-Control": "no-store"})
@@ -98,7 +103,7 @@ async def consent_callback(
             "You are not signed in, so this answer belongs to nobody. Nothing was changed.", "consent_without_session"
         )
     try:
-        connecting.may_connect(visitor.actor, visitor.tenant.status)
+        connecting.may_connect(visitor.actor, visitor.tenant.status, probe_proves=False)
         if visitor.tenant.provider != chosen.value:
             raise Refused("The answer comes from another provider than was asked. Start again.", "state_provider")
         flow = await take_flow(request, deps, "consent", chosen, state)
