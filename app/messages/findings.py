@@ -31,6 +31,11 @@ def _about_authority(authority: str, own: frozenset[str]) -> tuple[HostFinding, 
     return inspect_url(authority + "/", own)
 
 
+@lru_cache(maxsize=4_096)
+def _tracking_names(query: str, patterns: tuple[str, ...]) -> str:
+    return ", ".join(found.name for found in tracking_params.detect(query, patterns))[:_EVIDENCE]
+
+
 def _evidence(found: HostFinding) -> Mapping[str, str]:
     return {"strength": found.strength, "about": found.about, **dict(found.fields)}
 
@@ -63,7 +68,7 @@ class LinkJudge:
             unsubscribe: Whether the target stands in ``List-Unsubscribe`` too.
         """
         findings = list(extra)
-        where = f"{part} {candidate.kind.value}"
+        where = f"{part} {candidate.kind}"
         if candidate.target is TargetClass.DANGEROUS:
             scheme = url.partition(":")[0].lower()[:40]
             findings.append(
@@ -76,23 +81,16 @@ class LinkJudge:
             )
             return FoundLink(url, source, candidate.kind, part, candidate.text, tuple(findings), unsubscribe)
         inner: str | None = None
-        opened = wrappers.unwrap(url)
-        if opened.chain:
-            vendor = opened.chain[0].vendor
-            inner = None if opened.opaque else opened.url
-            known = f"to {opened.url[:_EVIDENCE]}" if inner else "whose target cannot be read from it"
-            findings.append(
-                Finding(
-                    "wrapped",
-                    where,
-                    f"The link is wrapped by {vendor}, {known}.",
-                    {"vendor": vendor, "inner": (inner or "")[:_EVIDENCE], "depth": str(len(opened.chain))},
-                )
-            )
-        judged = inner or url
-        authority = _AUTHORITY.match(judged)
-        for found in _about_authority(authority[0], self._own) if authority else ():
-            findings.append(Finding(found.code, where, found.message, _evidence(found)))
+        judged = url
+        authority = _AUTHORITY.match(url)
+        if authority is not None and wrappers.host_may_wrap(authority[0]):
+            inner = self._unwrapped(url, where, findings)
+            if inner is not None:
+                judged = inner
+                authority = _AUTHORITY.match(judged)
+        if authority is not None:
+            for found in _about_authority(authority[0], self._own):
+                findings.append(Finding(found.code, where, found.message, _evidence(found)))
         if candidate.text and candidate.kind not in _TEXT_KINDS:
             mismatch = text_mismatch(candidate.text, judged)
             if mismatch is not None:
@@ -130,16 +128,31 @@ class LinkJudge:
             inner_url=inner,
         )
 
+    def _unwrapped(self, url: str, where: str, findings: list[Finding]) -> str | None:
+        """Open another vendor's wrapper; return what is inside, None when there is none or it cannot be told."""
+        opened = wrappers.unwrap(url)
+        if not opened.chain:
+            return None
+        vendor = opened.chain[0].vendor
+        inner = None if opened.opaque else opened.url
+        known = f"its target is {opened.url[:_EVIDENCE]}" if inner else "its target cannot be read from it"
+        findings.append(
+            Finding(
+                "wrapped",
+                where,
+                f"The link is wrapped by {vendor}; {known}.",
+                {"vendor": vendor, "inner": (inner or "")[:_EVIDENCE], "depth": str(len(opened.chain))},
+            )
+        )
+        return inner
+
     def _tracking(self, url: str, where: str, findings: list[Finding]) -> None:
-        names = [found.name for found in tracking_params.detect(url, self._plan.tracking_patterns)]
+        # Links of a newsletter share their query; the address before it does not matter.
+        names = _tracking_names(url[url.index("?") :], self._plan.tracking_patterns)
         if names:
-            shown = ", ".join(names)[:_EVIDENCE]
             findings.append(
                 Finding(
-                    "tracking_parameters",
-                    where,
-                    f"The link carries tracking parameters: {shown}.",
-                    {"names": shown},
+                    "tracking_parameters", where, f"The link carries tracking parameters: {names}.", {"names": names}
                 )
             )
 
@@ -147,7 +160,7 @@ class LinkJudge:
         """The finding for a link on our own host that we never made."""
         return Finding(
             "forged_gateway_link",
-            f"{part} {kind.value}",
+            f"{part} {kind}",
             "The link pretends to be one of this gateway but was not made by it.",
             {"url": url[:_EVIDENCE]},
         )
@@ -156,7 +169,7 @@ class LinkJudge:
         """The finding for a link of ours that was made for another message or recipient."""
         return Finding(
             "forwarded_gateway_link",
-            f"{part} {kind.value}",
+            f"{part} {kind}",
             "The link was protected for another recipient; it was made anew for this one.",
             {"url": url[:_EVIDENCE], "target": target[:_EVIDENCE]},
         )

@@ -47,6 +47,9 @@ _ANIMATIONS: Final = frozenset({"animate", "set"})
 _MAX_TEXT: Final = 500
 _MAX_CONTENT: Final = 1_500
 _LOOKS: Final = frozenset({"style", "width", "height", "hidden"})
+_WANTED: Final = _LINK_ATTRIBUTES | _LOOKS | {"title"}
+_CONTENT: Final = frozenset({"content"})
+_ANIMATED: Final = frozenset({"attributename", "to", "from", "by", "values"})
 _WITHOUT_TEXT: Final = frozenset({"area", "form", "input", "base"})
 
 
@@ -165,7 +168,7 @@ def _element(
     view: View, parsed: str, element: markup.Element, start: int, depth: int, base: str | None, found: Found
 ) -> None:
     tag = element.tag
-    attributes, end = markup.attributes(parsed, start)
+    attributes, end = markup.attributes(parsed, start, _WANTED)
     if tag == "a":
         found.anchors.append(end)
     style = ""
@@ -244,7 +247,7 @@ def _candidate(view: View, attribute: markup.Attribute, kind: LinkKind, base: st
 
 
 def _meta(view: View, parsed: str, position: int, base: str | None, found: Found) -> None:
-    content = next((a for a in markup.attributes(parsed, position)[0] if a.name == "content"), None)
+    content = next(iter(markup.attributes(parsed, position, _CONTENT)[0]), None)
     if content is None:
         return
     hit = _REFRESH.match(parsed[content.start : content.stop])
@@ -260,7 +263,7 @@ def _meta(view: View, parsed: str, position: int, base: str | None, found: Found
 
 def _animation(view: View, parsed: str, position: int, found: Found) -> None:
     """SVG animation can set the ``href`` of a link (SVG Animations Level 2): its values are links then."""
-    named = {attribute.name: attribute for attribute in reversed(markup.attributes(parsed, position)[0])}
+    named = {attribute.name: attribute for attribute in reversed(markup.attributes(parsed, position, _ANIMATED)[0])}
     what = named.get("attributename")
     if what is None or parsed[what.start : what.stop].strip().lower() not in ("href", "xlink:href"):
         return

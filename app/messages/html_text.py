@@ -21,7 +21,7 @@ from app.messages.urls import TargetClass
 _MARKS: Final = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1c\x1d\x1e\x1f\x7f"
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _RUN_END: Final = re.compile("[<\t\n\f\r ]")
-_TAG_OPEN: Final = re.compile(r"<(?=[a-zA-Z/!?])")
+_TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
 _REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)")
 _MAX_RUN: Final = 4_000
 _NOT_TEXT: Final = " or ".join(
@@ -84,10 +84,10 @@ def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
     starts = []
     at = parsed.find("://")
     while at >= 0:
-        before = parsed[max(at - 5, 0) : at].lower()
-        if before.endswith("http"):
+        before = parsed[at - 5 : at] if at >= 5 else " " + parsed[:at]
+        if before.endswith("http") or before.lower().endswith("http"):
             starts.append(at - 4)
-        elif before == "https":
+        elif before == "https" or before.lower() == "https":
             starts.append(at - 5)
         at = parsed.find("://", at + 3)
     for name in ("www.", "WWW.", "Www."):
@@ -105,24 +105,19 @@ def _tag_filter(parsed: str, starts: list[int]) -> list[int]:
     if "<![CDATA[" in parsed:
         return starts
     kept: list[int] = []
-    close = -1
-    opened = -1
+    closed = opened = -1
     scanned = 0
+    rfind = parsed.rfind
     for start in starts:
         # Both positions only move forward, so the whole filter is one pass.
-        newest = parsed.rfind(">", scanned, start)
+        newest = rfind("<", scanned, start)
         if newest >= 0:
-            close = newest
-        at = start
-        while True:
-            at = parsed.rfind("<", scanned, at)
-            if at < 0:
-                break
-            if _TAG_OPEN.match(parsed, at):
-                opened = at
-                break
+            opened = newest
+        newest = rfind(">", scanned, start)
+        if newest >= 0:
+            closed = newest
         scanned = start
-        if opened < 0 or close > opened:
+        if closed > opened or opened < 0 or not _TAG_OPEN.match(parsed, opened):
             kept.append(start)
     return kept
 

@@ -2,8 +2,8 @@
 
 Written for what clients do rather than for tidiness: whatever follows ``http://`` or ``https://`` is taken when it has
 a host at all, since a missed address is a hole and a wrapped one still reads the same. Where an address ends
-follows the usual rules (those that linkify-it documents): closing punctuation and quotes are not part of it, brackets are when they
-are opened inside it, full-width punctuation ends it, letters of any script belong to it (RFC 3987).
+follows the usual rules (those that linkify-it documents): closing punctuation and quotes are not part of it, brackets
+are when they are opened inside it, full-width punctuation ends it, letters of any script belong to it (RFC 3987).
 """
 
 from __future__ import annotations

@@ -62,25 +62,26 @@ class Attribute(NamedTuple):
     end: int
 
 
-def attributes(source: str, start: int) -> tuple[list[Attribute], int]:
+def attributes(source: str, start: int, wanted: frozenset[str]) -> tuple[list[Attribute], int]:
     """Read a start tag as the tokenizer of the HTML Standard does.
 
     Args:
         source: The text that was parsed.
         start: Offset of the tag's ``<``; the tag is known to be complete.
+        wanted: Lower-case names of the attributes to return.
 
     Returns:
-        The attributes that have a value, repeated ones included, and the offset past the tag's ``>``.
+        The wanted attributes that have a value, repeated ones included, and the offset past the tag's ``>``.
     """
-    name = _TAG_NAME.match(source, start)
-    at = name.end() if name else start
+    found = _TAG_NAME.match(source, start)
+    at = found.end() if found else start
     out: list[Attribute] = []
     match = _ATTRIBUTE.match
     while hit := match(source, at):
         at = hit.end()
-        group = hit.lastindex or 1
-        if group > 1:
-            out.append(Attribute(hit[1].lower(), hit.start(group), hit.end(group), at))
+        name = hit[1].lower()
+        if name in wanted and (group := hit.lastindex or 1) > 1:
+            out.append(Attribute(name, hit.start(group), hit.end(group), at))
     close = source.find(">", at)
     return out, close + 1 if close >= 0 else len(source)
 
@@ -89,6 +90,8 @@ def attribute_value(raw: str) -> str:
     """Resolve the character references of an attribute value as a browser does."""
     if "&" not in raw:
         return raw
+    if raw.count("&") == raw.count("&amp;"):
+        return raw.replace("&amp;", "&")
     quoted = raw.replace('"', "&quot;")
     link = turbohtml.parse_fragment(f'<a x="{quoted}">').find("a")
     return (link.attr("x") if link is not None else None) or ""
