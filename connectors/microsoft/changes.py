@@ -30,16 +30,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connectors.base.errors import CursorExpired
 from connectors.base.types import Change, ChangePage, Mailbox, MessageRef
-from connectors.microsoft.client import GraphClient, Reply, configuration, gather_all
+from connectors.microsoft.client import GraphClient, Reply, gather_all
 from connectors.microsoft.fetch import parse_time
 from connectors.microsoft.folders import FolderBook
-
-if TYPE_CHECKING:
-    from kiota_abstractions.request_information import RequestInformation
 
 PAGE = 50
 SWEEP_SECONDS = 300.0
@@ -149,7 +146,7 @@ class ChangeReader:
         floor = parse_time(state.since) or newest
         start = max(floor, newest - OVERLAP)
         reply = await self._client.call(
-            self._quick_request(mailbox.id, _stamp(start)),
+            self._client.requests.newest_messages(mailbox.id, _stamp(start), _QUICK, PAGE),
             mailbox=mailbox.id,
             read=True,
             what="looking for new messages",
@@ -210,7 +207,7 @@ class ChangeReader:
 
     async def _delta_page(self, mailbox: str, folder: str, link: str, since: str) -> Reply | None:
         """One page of a folder's delta; None where the folder is gone."""
-        info = self._client.follow(link) if link else self._first_delta(mailbox, folder, since)
+        info = self._client.follow(link) if link else self._client.requests.first_delta(mailbox, folder, since)
         what = "reading the changes of a mail folder"
         reply = await self._client.exchange(
             info, mailbox=mailbox, read=True, what=what, prefer=f"odata.maxpagesize={PAGE}"
@@ -220,42 +217,6 @@ class ChangeReader:
         if reply.status == 404 and reply.fault.has("ErrorItemNotFound", "ErrorFolderNotFound"):
             return None
         raise self._client.error(reply.fault, what)
-
-    def _first_delta(self, mailbox: str, folder: str, since: str) -> RequestInformation:
-        from msgraph.generated.users.item.mail_folders.item.messages.delta.delta_request_builder import (
-            DeltaRequestBuilder as Builder,
-        )
-
-        return (
-            self._client.sdk.users.by_user_id(mailbox)
-            .mail_folders.by_mail_folder_id(folder)
-            .messages.delta.to_get_request_information(
-                configuration(
-                    Builder.DeltaRequestBuilderGetQueryParameters(
-                        # Our own PATCH is an "updated", which need not be reported.
-                        change_type="created",
-                        select=["id", "receivedDateTime"],
-                        filter=f"receivedDateTime ge {since}",
-                    )
-                )
-            )
-        )
-
-    def _quick_request(self, mailbox: str, start: str) -> RequestInformation:
-        from msgraph.generated.users.item.messages.messages_request_builder import (
-            MessagesRequestBuilder as Builder,
-        )
-
-        return self._client.sdk.users.by_user_id(mailbox).messages.to_get_request_information(
-            configuration(
-                Builder.MessagesRequestBuilderGetQueryParameters(
-                    select=_QUICK,
-                    filter=f"receivedDateTime ge {start}",
-                    orderby=["receivedDateTime desc"],
-                    top=PAGE,
-                )
-            )
-        )
 
 
 def _read_changes(mailbox: Mailbox, reply: Reply) -> list[Change]:

@@ -19,7 +19,7 @@ from connectors.base.errors import (
     Transient,
 )
 from connectors.base.types import AccessCheck, CheckStatus, Mailbox
-from connectors.microsoft.client import GraphClient, configuration, token_claims, token_roles
+from connectors.microsoft.client import GraphClient, token_claims, token_roles
 from connectors.microsoft.directory import list_mailboxes
 from connectors.microsoft.errors import MAIL_ADVANCED, MAIL_READ_WRITE, USER_READ_ALL
 
@@ -170,11 +170,5 @@ async def _probe(client: GraphClient, roles: frozenset[str], link: str) -> Acces
 
 
 async def _read_one(client: GraphClient, mailbox: Mailbox) -> None:
-    from msgraph.generated.users.item.messages.messages_request_builder import (
-        MessagesRequestBuilder as Builder,
-    )
-
-    info = client.sdk.users.by_user_id(mailbox.id).messages.to_get_request_information(
-        configuration(Builder.MessagesRequestBuilderGetQueryParameters(select=["id"], top=1))
-    )
+    info = client.requests.newest_messages(mailbox.id, None, ["id"], 1)
     await client.call(info, mailbox=mailbox.id, read=True, what="reading a mailbox to check access")

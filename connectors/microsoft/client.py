@@ -42,14 +42,13 @@ from connectors.microsoft.errors import (
 )
 
 if TYPE_CHECKING:
-    from kiota_abstractions.base_request_configuration import RequestConfiguration
     from kiota_abstractions.request_information import RequestInformation
     from kiota_authentication_azure.azure_identity_access_token_provider import (
         AzureIdentityAccessTokenProvider,
     )
-    from msgraph.graph_service_client import GraphServiceClient
 
-QueryParameters = TypeVar("QueryParameters")
+    from connectors.microsoft.requests import GraphRequests
+
 _Result = TypeVar("_Result")
 
 PREFER = 'IdType="ImmutableId", outlook.body-content-type="html", outlook.allow-unsafe-html'
@@ -57,30 +56,12 @@ _TOKEN_REUSE_SECONDS = 60.0
 """azure-identity renews five minutes ahead, so asking it once a minute is enough."""
 
 
-class _SdkMustNotSend(httpx.AsyncBaseTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        raise AssertionError("The SDK builds requests; it must not send them.")
-
-
 @cache
-def graph_sdk() -> GraphServiceClient:
-    """The SDK's request builders, without the means to send. Loaded at first use: 0.3 s and tens of MB."""
-    from kiota_abstractions.authentication import AnonymousAuthenticationProvider
-    from msgraph.graph_request_adapter import GraphRequestAdapter
-    from msgraph.graph_service_client import GraphServiceClient
+def graph_requests() -> GraphRequests:
+    """The builders of requests, which know no tenant. Loads the SDK."""
+    from connectors.microsoft.requests import GraphRequests
 
-    adapter = GraphRequestAdapter(
-        AnonymousAuthenticationProvider(),
-        client=httpx.AsyncClient(transport=_SdkMustNotSend()),
-    )
-    return GraphServiceClient(request_adapter=adapter)
-
-
-def configuration(parameters: QueryParameters) -> RequestConfiguration[QueryParameters]:
-    """A request configuration with these query parameters."""
-    from kiota_abstractions.base_request_configuration import RequestConfiguration
-
-    return RequestConfiguration(query_parameters=parameters)
+    return GraphRequests()
 
 
 async def gather_all(*calls: Awaitable[_Result]) -> list[_Result]:
@@ -166,9 +147,9 @@ class GraphClient:
         self._token_until = 0.0
 
     @property
-    def sdk(self) -> GraphServiceClient:
-        """Builders of requests; see :func:`graph_sdk`."""
-        return graph_sdk()
+    def requests(self) -> GraphRequests:
+        """Builders of requests."""
+        return graph_requests()
 
     @property
     def current_token(self) -> str:
@@ -275,7 +256,7 @@ class GraphClient:
             ConnectorError: The link leads elsewhere.
         """
         url = self.config.graph_url + link if link.startswith("/") else link
-        return self.sdk.users.with_url(self.own_url(url)).to_get_request_information()
+        return self.requests.follow(self.own_url(url))
 
     def relative(self, link: str) -> str:
         """A ``nextLink`` or ``deltaLink`` without Graph's base, for storing.

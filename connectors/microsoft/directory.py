@@ -7,25 +7,13 @@ https://learn.microsoft.com/graph/api/resources/user (``mail``, ``proxyAddresses
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connectors.base.types import Mailbox
-from connectors.microsoft.client import GraphClient, configuration
-
-if TYPE_CHECKING:
-    from kiota_abstractions.request_information import RequestInformation
+from connectors.microsoft.client import GraphClient
 
 _SELECT = ["id", "mail", "displayName", "proxyAddresses", "accountEnabled", "userType"]
 _PAGE = 500
-
-
-def users_request(client: GraphClient, top: int) -> RequestInformation:
-    """GET of the users, with what :func:`read_user` reads."""
-    from msgraph.generated.users.users_request_builder import UsersRequestBuilder as Builder
-
-    return client.sdk.users.to_get_request_information(
-        configuration(Builder.UsersRequestBuilderGetQueryParameters(select=_SELECT, top=top))
-    )
 
 
 async def list_mailboxes(client: GraphClient) -> AsyncIterator[Mailbox]:
@@ -37,7 +25,7 @@ async def list_mailboxes(client: GraphClient) -> AsyncIterator[Mailbox]:
     Raises:
         PermissionMissing: ``User.Read.All`` is not granted.
     """
-    info = users_request(client, _PAGE)
+    info = client.requests.users(_SELECT, _PAGE)
     while True:
         reply = await client.call(info, read=True, what="listing the tenant's users")
         for user in reply.values:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from connectors.base.errors import Unavailable
 from connectors.base.types import BodyContent, FetchedMessage, MessageRef, Trait
 from connectors.microsoft import folders as names
-from connectors.microsoft.client import GraphClient, configuration
+from connectors.microsoft.client import GraphClient
 from connectors.microsoft.folders import FolderBook, Folders
 
 if TYPE_CHECKING:
@@ -132,22 +132,8 @@ def _message_class(message: dict[str, Any]) -> str:
 
 def message_request(client: GraphClient, mailbox: str, message: str) -> RequestInformation:
     """GET of a message with all that :func:`read_message` reads."""
-    from msgraph.generated.users.item.messages.item.message_item_request_builder import (
-        MessageItemRequestBuilder as Builder,
-    )
-
-    return (
-        client.sdk.users.by_user_id(mailbox)
-        .messages.by_message_id(message)
-        .to_get_request_information(
-            configuration(
-                Builder.MessageItemRequestBuilderGetQueryParameters(
-                    select=_SELECT,
-                    expand=[f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}')"],
-                )
-            )
-        )
-    )
+    expand = f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}')"
+    return client.requests.message(mailbox, message, _SELECT, expand)
 
 
 async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) -> FetchedMessage:
@@ -174,21 +160,7 @@ async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) 
 
 async def list_attachments(client: GraphClient, ref: MessageRef) -> list[dict[str, Any]]:
     """Name, type, size and ``isInline`` of each attachment, without its content."""
-    from msgraph.generated.users.item.messages.item.attachments.attachments_request_builder import (
-        AttachmentsRequestBuilder as Builder,
-    )
-
-    info = (
-        client.sdk.users.by_user_id(ref.mailbox.id)
-        .messages.by_message_id(ref.id)
-        .attachments.to_get_request_information(
-            configuration(
-                Builder.AttachmentsRequestBuilderGetQueryParameters(
-                    select=["id", "name", "contentType", "size", "isInline"]
-                )
-            )
-        )
-    )
+    info = client.requests.attachments(ref.mailbox.id, ref.id, ["id", "name", "contentType", "size", "isInline"])
     found: list[dict[str, Any]] = []
     while True:
         reply = await client.call(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from connectors.base.errors import ConnectorError, Unavailable
-from connectors.microsoft.client import GraphClient, Reply, configuration, gather_all
+from connectors.microsoft.client import GraphClient, Reply, gather_all
 from connectors.microsoft.errors import graph_error
 
 if TYPE_CHECKING:
@@ -73,18 +73,8 @@ class FolderBook:
         return found
 
     async def _find(self, mailbox: str, name: str) -> tuple[str, str]:
-        from msgraph.generated.users.item.mail_folders.item import mail_folder_item_request_builder as builder
-
         what = "looking up a mail folder"
-        info = (
-            self._client.sdk.users.by_user_id(mailbox)
-            .mail_folders.by_mail_folder_id(name)
-            .to_get_request_information(
-                configuration(
-                    builder.MailFolderItemRequestBuilder.MailFolderItemRequestBuilderGetQueryParameters(select=["id"])
-                )
-            )
-        )
+        info = self._client.requests.folder(mailbox, name)
         reply = await self._client.exchange(info, mailbox=mailbox, read=True, what=what)
         if reply.fault is not None:
             if reply.status == 404 and reply.fault.has("ErrorItemNotFound", "ErrorFolderNotFound"):
@@ -111,7 +101,7 @@ class FolderBook:
 
     async def _tree(self, mailbox: str) -> list[dict[str, Any]]:
         what = "listing mail folders"
-        found = await self._all_pages(mailbox, self._top_level(mailbox), what)
+        found = await self._all_pages(mailbox, self._client.requests.folders(mailbox), what)
         parents = [folder for folder in found if folder.get("childFolderCount")]
         while parents:
             if len(found) > _MAX_FOLDERS:
@@ -119,7 +109,10 @@ class FolderBook:
                     f"The mailbox has more than {_MAX_FOLDERS} mail folders; its mail was left as it is."
                 )
             levels = await gather_all(
-                *(self._all_pages(mailbox, self._children(mailbox, _folder_id(p)), what) for p in parents)
+                *(
+                    self._all_pages(mailbox, self._client.requests.child_folders(mailbox, _folder_id(p)), what)
+                    for p in parents
+                )
             )
             parents = []
             for children in levels:
@@ -136,37 +129,6 @@ class FolderBook:
             if not isinstance(link, str) or len(entries) > _MAX_FOLDERS:
                 return entries
             info = self._client.follow(link)
-
-    def _top_level(self, mailbox: str, *, hidden: bool = False, named: str = "") -> RequestInformation:
-        from msgraph.generated.users.item.mail_folders import mail_folders_request_builder as builder
-
-        return self._client.sdk.users.by_user_id(mailbox).mail_folders.to_get_request_information(
-            configuration(
-                builder.MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters(
-                    select=["id", "displayName", "childFolderCount"],
-                    top=200,
-                    include_hidden_folders="true" if hidden else None,
-                    filter=f"displayName eq '{named}'" if named else None,
-                )
-            )
-        )
-
-    def _children(self, mailbox: str, folder: str) -> RequestInformation:
-        from msgraph.generated.users.item.mail_folders.item.child_folders import (
-            child_folders_request_builder as builder,
-        )
-
-        return (
-            self._client.sdk.users.by_user_id(mailbox)
-            .mail_folders.by_mail_folder_id(folder)
-            .child_folders.to_get_request_information(
-                configuration(
-                    builder.ChildFoldersRequestBuilder.ChildFoldersRequestBuilderGetQueryParameters(
-                        select=["id", "displayName", "childFolderCount"], top=200
-                    )
-                )
-            )
-        )
 
     async def quarantine(self, mailbox: str) -> str:
         """The id of our quarantine folder; it is created, hidden, where it does not exist.
@@ -196,18 +158,14 @@ class FolderBook:
 
     async def _find_quarantine(self, mailbox: str) -> str:
         what = "looking for the quarantine folder"
-        request = self._top_level(mailbox, hidden=True, named=QUARANTINE_NAME)
+        request = self._client.requests.folders_named(mailbox, QUARANTINE_NAME)
         for folder in await self._all_pages(mailbox, request, what):
             if folder.get("displayName") == QUARANTINE_NAME:
                 return _folder_id(folder)
         return ""
 
     async def _create_quarantine(self, mailbox: str) -> Reply:
-        from msgraph.generated.models.mail_folder import MailFolder
-
-        info = self._client.sdk.users.by_user_id(mailbox).mail_folders.to_post_request_information(
-            MailFolder(display_name=QUARANTINE_NAME, is_hidden=True)
-        )
+        info = self._client.requests.create_hidden_folder(mailbox, QUARANTINE_NAME)
         return await self._client.exchange(info, mailbox=mailbox, read=False, what="creating the quarantine folder")
 
 

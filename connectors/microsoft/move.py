@@ -17,7 +17,7 @@ from typing import Any
 from connectors.base.errors import MessageGone, Unavailable
 from connectors.base.types import MessageRef, MoveResult, Place
 from connectors.microsoft import folders as names
-from connectors.microsoft.client import GraphClient, Reply, configuration
+from connectors.microsoft.client import GraphClient, Reply
 from connectors.microsoft.folders import FolderBook
 
 _MOVING = "moving a message"
@@ -104,19 +104,7 @@ async def _target(book: FolderBook, ref: MessageRef, place: Place, known: names.
 
 
 async def _look(client: GraphClient, ref: MessageRef) -> dict[str, Any]:
-    from msgraph.generated.users.item.messages.item.message_item_request_builder import (
-        MessageItemRequestBuilder as Builder,
-    )
-
-    info = (
-        client.sdk.users.by_user_id(ref.mailbox.id)
-        .messages.by_message_id(ref.id)
-        .to_get_request_information(
-            configuration(
-                Builder.MessageItemRequestBuilderGetQueryParameters(select=["id", "parentFolderId", "isRead"])
-            )
-        )
-    )
+    info = client.requests.message(ref.mailbox.id, ref.id, ["id", "parentFolderId", "isRead"])
     reply = await client.call(
         info, mailbox=ref.mailbox.id, read=True, what="looking where a message is", about_message=True
     )
@@ -124,24 +112,12 @@ async def _look(client: GraphClient, ref: MessageRef) -> dict[str, Any]:
 
 
 async def _post_move(client: GraphClient, ref: MessageRef, target: str) -> Reply:
-    from msgraph.generated.users.item.messages.item.move.move_post_request_body import MovePostRequestBody
-
-    info = (
-        client.sdk.users.by_user_id(ref.mailbox.id)
-        .messages.by_message_id(ref.id)
-        .move.to_post_request_information(MovePostRequestBody(destination_id=target))
-    )
+    info = client.requests.move(ref.mailbox.id, ref.id, target)
     return await client.exchange(info, mailbox=ref.mailbox.id, read=False, what=_MOVING)
 
 
 async def _set_read(client: GraphClient, ref: MessageRef, is_read: bool) -> None:
-    from msgraph.generated.models.message import Message
-
-    info = (
-        client.sdk.users.by_user_id(ref.mailbox.id)
-        .messages.by_message_id(ref.id)
-        .to_patch_request_information(Message(is_read=is_read))
-    )
+    info = client.requests.set_read(ref.mailbox.id, ref.id, is_read)
     # Setting the same value twice changes nothing, so it may be repeated.
     await client.call(info, mailbox=ref.mailbox.id, read=True, what="setting the read state", about_message=True)
 

@@ -118,16 +118,7 @@ def is_already_written(change: Replacement, new: BodyContent, body: BodyContent)
 
 
 async def _patch(client: GraphClient, ref: MessageRef, body: BodyContent, version: str) -> Reply:
-    from msgraph.generated.models.body_type import BodyType
-    from msgraph.generated.models.item_body import ItemBody
-    from msgraph.generated.models.message import Message
-
-    content_type = BodyType.Html if body.is_html else BodyType.Text
-    info = (
-        client.sdk.users.by_user_id(ref.mailbox.id)
-        .messages.by_message_id(ref.id)
-        .to_patch_request_information(Message(body=ItemBody(content_type=content_type, content=body.content)))
-    )
+    info = client.requests.set_body(ref.mailbox.id, ref.id, body)
     return await client.exchange(
         info,
         mailbox=ref.mailbox.id,

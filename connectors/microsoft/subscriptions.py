@@ -60,20 +60,9 @@ class Subscriptions:
         Raises:
             ConnectorError: Graph refused; most often it could not reach the address.
         """
-        from msgraph.generated.models.subscription import Subscription as Model
-
         secret = self._new_secret()
         expires = self._expiry()
-        info = self._client.sdk.subscriptions.to_post_request_information(
-            Model(
-                change_type="created",
-                notification_url=callback_url,
-                lifecycle_notification_url=callback_url,
-                resource=f"users/{mailbox.id}/messages",
-                expiration_date_time=expires,
-                client_state=secret,
-            )
-        )
+        info = self._client.requests.subscribe(mailbox.id, callback_url, secret, expires)
         reply = await self._client.call(info, mailbox=mailbox.id, read=False, what="subscribing to a mailbox's changes")
         return _read(mailbox, reply.data, secret, expires)
 
@@ -82,13 +71,9 @@ class Subscriptions:
 
         A PATCH with the same expiry may be repeated safely, so it counts as a read.
         """
-        from msgraph.generated.models.subscription import Subscription as Model
-
         expires = self._expiry()
         what = "renewing a subscription"
-        info = self._client.sdk.subscriptions.by_subscription_id(subscription.id).to_patch_request_information(
-            Model(expiration_date_time=expires)
-        )
+        info = self._client.requests.renew(subscription.id, expires)
         mailbox = subscription.mailbox
         reply = await self._client.exchange(info, mailbox=mailbox.id, read=True, what=what)
         if reply.fault is None:
@@ -100,7 +85,7 @@ class Subscriptions:
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription; one that is gone already is fine."""
         what = "ending a subscription"
-        info = self._client.sdk.subscriptions.by_subscription_id(subscription.id).to_delete_request_information()
+        info = self._client.requests.unsubscribe(subscription.id)
         reply = await self._client.exchange(info, mailbox=subscription.mailbox.id, read=True, what=what)
         if reply.fault is not None and reply.status not in (404, 410):
             raise self._client.error(reply.fault, what)

@@ -1,0 +1,214 @@
+"""Every request that the connector makes to Graph, built by msgraph-sdk.
+
+The SDK is the source of paths, query parameters and bodies; nothing here sends. Importing this module loads
+the SDK (some 0.5 s and tens of MB), so :class:`connectors.microsoft.client.GraphClient` does it at the first
+request.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+import httpx
+from kiota_abstractions.authentication import AnonymousAuthenticationProvider
+from kiota_abstractions.base_request_configuration import RequestConfiguration
+from kiota_abstractions.request_information import RequestInformation
+
+with warnings.catch_warnings():
+    # kiota warns of its own deprecated class wherever it is imported; the generated code imports it.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import kiota_abstractions.default_query_parameters  # noqa: F401
+
+from msgraph.generated.models.body_type import BodyType
+from msgraph.generated.models.item_body import ItemBody
+from msgraph.generated.models.mail_folder import MailFolder
+from msgraph.generated.models.message import Message
+from msgraph.generated.models.subscription import Subscription
+from msgraph.generated.users.item.mail_folders.item.child_folders.child_folders_request_builder import (
+    ChildFoldersRequestBuilder,
+)
+from msgraph.generated.users.item.mail_folders.item.mail_folder_item_request_builder import (
+    MailFolderItemRequestBuilder,
+)
+from msgraph.generated.users.item.mail_folders.item.messages.delta.delta_request_builder import (
+    DeltaRequestBuilder,
+)
+from msgraph.generated.users.item.mail_folders.mail_folders_request_builder import MailFoldersRequestBuilder
+from msgraph.generated.users.item.messages.item.attachments.attachments_request_builder import (
+    AttachmentsRequestBuilder,
+)
+from msgraph.generated.users.item.messages.item.message_item_request_builder import MessageItemRequestBuilder
+from msgraph.generated.users.item.messages.item.move.move_post_request_body import MovePostRequestBody
+from msgraph.generated.users.item.messages.messages_request_builder import MessagesRequestBuilder
+from msgraph.generated.users.users_request_builder import UsersRequestBuilder
+from msgraph.graph_request_adapter import GraphRequestAdapter
+from msgraph.graph_service_client import GraphServiceClient
+
+from connectors.base.types import BodyContent
+
+_FOLDER_PROPERTIES = ["id", "displayName", "childFolderCount"]
+_FOLDER_PAGE = 200
+_Parameters = TypeVar("_Parameters")
+
+
+class _MustNotSend(httpx.AsyncBaseTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise AssertionError("The SDK builds requests; it must not send them.")
+
+
+def _with(parameters: _Parameters) -> RequestConfiguration[_Parameters]:
+    return RequestConfiguration(query_parameters=parameters)
+
+
+class GraphRequests:
+    """Builds requests; the base address is filled in by who sends them."""
+
+    def __init__(self) -> None:
+        adapter = GraphRequestAdapter(
+            AnonymousAuthenticationProvider(), client=httpx.AsyncClient(transport=_MustNotSend())
+        )
+        self._sdk = GraphServiceClient(request_adapter=adapter)
+
+    def follow(self, url: str) -> RequestInformation:
+        """GET of a ``nextLink`` or ``deltaLink``."""
+        return self._sdk.users.with_url(url).to_get_request_information()
+
+    def users(self, select: Sequence[str], top: int) -> RequestInformation:
+        """GET /users."""
+        return self._sdk.users.to_get_request_information(
+            _with(UsersRequestBuilder.UsersRequestBuilderGetQueryParameters(select=list(select), top=top))
+        )
+
+    # --- folders ---------------------------------------------------------------------------------------
+
+    def folder(self, user: str, folder: str) -> RequestInformation:
+        """GET of a folder's id, by id or well-known name."""
+        builder = self._sdk.users.by_user_id(user).mail_folders.by_mail_folder_id(folder)
+        return builder.to_get_request_information(
+            _with(MailFolderItemRequestBuilder.MailFolderItemRequestBuilderGetQueryParameters(select=["id"]))
+        )
+
+    def folders(self, user: str) -> RequestInformation:
+        """GET of the top-level folders that are not hidden."""
+        return self._sdk.users.by_user_id(user).mail_folders.to_get_request_information(
+            _with(
+                MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters(
+                    select=_FOLDER_PROPERTIES, top=_FOLDER_PAGE
+                )
+            )
+        )
+
+    def folders_named(self, user: str, name: str) -> RequestInformation:
+        """GET of the top-level folders of that name, hidden ones included."""
+        return self._sdk.users.by_user_id(user).mail_folders.to_get_request_information(
+            _with(
+                MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters(
+                    select=_FOLDER_PROPERTIES,
+                    include_hidden_folders="true",
+                    filter=f"displayName eq '{name.replace(chr(39), chr(39) * 2)}'",
+                )
+            )
+        )
+
+    def child_folders(self, user: str, folder: str) -> RequestInformation:
+        """GET of the folders below one."""
+        builder = self._sdk.users.by_user_id(user).mail_folders.by_mail_folder_id(folder).child_folders
+        return builder.to_get_request_information(
+            _with(
+                ChildFoldersRequestBuilder.ChildFoldersRequestBuilderGetQueryParameters(
+                    select=_FOLDER_PROPERTIES, top=_FOLDER_PAGE
+                )
+            )
+        )
+
+    def create_hidden_folder(self, user: str, name: str) -> RequestInformation:
+        """POST of a folder that mail programs do not show."""
+        return self._sdk.users.by_user_id(user).mail_folders.to_post_request_information(
+            MailFolder(display_name=name, is_hidden=True)
+        )
+
+    # --- messages --------------------------------------------------------------------------------------
+
+    def first_delta(self, user: str, folder: str, since: str) -> RequestInformation:
+        """GET that begins a folder's delta with the messages received since a time."""
+        builder = self._sdk.users.by_user_id(user).mail_folders.by_mail_folder_id(folder).messages.delta
+        return builder.to_get_request_information(
+            _with(
+                DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(
+                    change_type="created",  # our own PATCH is an "updated", which need not be reported
+                    select=["id", "receivedDateTime"],
+                    filter=f"receivedDateTime ge {since}",
+                )
+            )
+        )
+
+    def newest_messages(self, user: str, since: str | None, select: Sequence[str], top: int) -> RequestInformation:
+        """GET of the messages of all folders, newest first."""
+        parameters = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(select=list(select), top=top)
+        if since is not None:
+            parameters.filter = f"receivedDateTime ge {since}"
+            parameters.orderby = ["receivedDateTime desc"]
+        return self._sdk.users.by_user_id(user).messages.to_get_request_information(_with(parameters))
+
+    def message(self, user: str, message: str, select: Sequence[str], expand: str | None = None) -> RequestInformation:
+        """GET of one message."""
+        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message)
+        return builder.to_get_request_information(
+            _with(
+                MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(
+                    select=list(select), expand=[expand] if expand else None
+                )
+            )
+        )
+
+    def attachments(self, user: str, message: str, select: Sequence[str]) -> RequestInformation:
+        """GET of a message's attachments, without their content."""
+        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message).attachments
+        return builder.to_get_request_information(
+            _with(AttachmentsRequestBuilder.AttachmentsRequestBuilderGetQueryParameters(select=list(select)))
+        )
+
+    def set_body(self, user: str, message: str, body: BodyContent) -> RequestInformation:
+        """PATCH of the body alone."""
+        kind = BodyType.Html if body.is_html else BodyType.Text
+        return self._patch(user, message, Message(body=ItemBody(content_type=kind, content=body.content)))
+
+    def set_read(self, user: str, message: str, is_read: bool) -> RequestInformation:
+        """PATCH of the read state alone."""
+        return self._patch(user, message, Message(is_read=is_read))
+
+    def _patch(self, user: str, message: str, fresh: Message) -> RequestInformation:
+        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message)
+        return builder.to_patch_request_information(fresh)
+
+    def move(self, user: str, message: str, folder: str) -> RequestInformation:
+        """POST that moves a message."""
+        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message).move
+        return builder.to_post_request_information(MovePostRequestBody(destination_id=folder))
+
+    # --- subscriptions ---------------------------------------------------------------------------------
+
+    def subscribe(self, user: str, callback_url: str, secret: str, expires: datetime) -> RequestInformation:
+        """POST of a subscription to new messages in all folders."""
+        return self._sdk.subscriptions.to_post_request_information(
+            Subscription(
+                change_type="created",
+                notification_url=callback_url,
+                lifecycle_notification_url=callback_url,
+                resource=f"users/{user}/messages",
+                expiration_date_time=expires,
+                client_state=secret,
+            )
+        )
+
+    def renew(self, subscription: str, expires: datetime) -> RequestInformation:
+        """PATCH of a subscription's expiry."""
+        builder = self._sdk.subscriptions.by_subscription_id(subscription)
+        return builder.to_patch_request_information(Subscription(expiration_date_time=expires))
+
+    def unsubscribe(self, subscription: str) -> RequestInformation:
+        """DELETE of a subscription."""
+        return self._sdk.subscriptions.by_subscription_id(subscription).to_delete_request_information()
