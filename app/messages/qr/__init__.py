@@ -7,7 +7,19 @@ stand: images (here), :mod:`~app.messages.qr.svg`, :mod:`~app.messages.qr.pdf` a
 
 from __future__ import annotations
 
-from app.messages.qr.images import find, join, scan
+from app.messages.qr.images import JoinedCode, find, join, scan
+from app.messages.qr.paint import CannotPaint, deface, replace
 from app.messages.qr.types import QrCode, QrLimits, QrScan
 
-__all__ = ["QrCode", "QrLimits", "QrScan", "find", "join", "scan"]
+__all__ = [
+    "CannotPaint",
+    "JoinedCode",
+    "QrCode",
+    "QrLimits",
+    "QrScan",
+    "deface",
+    "find",
+    "join",
+    "replace",
+    "scan",
+]

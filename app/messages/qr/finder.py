@@ -18,15 +18,11 @@ import cv2
 import numpy as np
 import zxingcpp
 
-from app.messages.qr.bitmaps import Bitmap, gray, has_alpha, is_colored, on_ground
+from app.messages.qr.bitmaps import Bitmap, gray, has_alpha, is_colored, on_ground, spread
 from app.messages.qr.patterns import has_contrast, looks_like_codes
-from app.messages.qr.types import Point, QrCode, Quad
+from app.messages.qr.types import Decoder, Point, QrCode, Quad
 
-_FORMATS: Final = (
-    zxingcpp.BarcodeFormat.QRCode,
-    zxingcpp.BarcodeFormat.MicroQRCode,
-    zxingcpp.BarcodeFormat.RMQRCode,
-)
+_FORMATS: Final = zxingcpp.barcode_formats_from_str("QRCode,MicroQRCode,RMQRCode")
 _OPENCV_SIDE: Final = 1_400
 _FIRST_SIDE: Final = 4_200
 _HARD_SIDE: Final = 1_600
@@ -40,7 +36,7 @@ class _Reading(NamedTuple):
 
     text: str
     corners: Quad
-    decoder: str
+    decoder: Decoder
     symbology: str
     inverted: bool
 
@@ -76,8 +72,7 @@ def find_in_bitmap(bitmap: Bitmap, max_codes: int, frame: int = 0, orientation: 
 
 
 def _code(reading: _Reading, frame: int) -> QrCode:
-    decoder = "zxing" if reading.decoder == "zxing" else "opencv"
-    return QrCode(reading.text, reading.corners, decoder, reading.symbology, frame, reading.inverted)
+    return QrCode(reading.text, reading.corners, reading.decoder, reading.symbology, frame, reading.inverted)
 
 
 class _Plane(NamedTuple):
@@ -99,7 +94,7 @@ def _planes(bitmap: Bitmap) -> Iterator[_Plane]:
     if is_colored(flat):
         small, scale = _reduced(flat, _HARD_SIDE)
         yield from (_Plane(np.ascontiguousarray(small[:, :, channel]), scale, False) for channel in range(3))
-        yield _Plane(np.ascontiguousarray(small.max(axis=2) - small.min(axis=2)), scale, False)
+        yield _Plane(spread(small), scale, False)
 
 
 def _reduced(bitmap: Bitmap, side: int) -> tuple[Bitmap, float]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
 
-import cv2
 import numpy as np
 
 from app.messages.qr.bitmaps import Bitmap, gray, load, on_ground
@@ -130,9 +129,9 @@ def _together(planes: Sequence[Bitmap], across: bool) -> Bitmap | None:
     fitted = []
     for plane in planes:
         height, width = plane.shape
-        missing = side - (height if across else width)
-        after = (0, missing, 0, 0) if across else (0, 0, 0, missing)
-        fitted.append(cv2.copyMakeBorder(plane, *after, cv2.BORDER_CONSTANT, value=255) if missing else plane)
+        below = side - height if across else 0
+        beside = 0 if across else side - width
+        fitted.append(np.pad(plane, ((0, below), (0, beside)), constant_values=255))
     return np.ascontiguousarray(np.hstack(fitted) if across else np.vstack(fitted)).astype(
         np.uint8, copy=False
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from app.messages.qr.bitmaps import Bitmap
 
-_DOUBLE_BELOW: Final = 300
+_DOUBLE_BELOW: Final = 200
 _LEAST_CONTRAST: Final = 10
 _LEAST_MODULE: Final = 1.2
 _MAX_PLACES: Final = 400
@@ -70,7 +70,7 @@ def _has_pair(binary: Bitmap) -> bool:
     support_across = np.bincount(labels[across > 0], minlength=count)
     support_down = np.bincount(labels[down > 0], minlength=count)
     sizes = np.zeros(int(labels.max()) + 1, np.float32)
-    np.maximum.at(sizes, labels[both], near_across[both])
+    np.maximum.at(sizes, labels[both].astype(np.intp), near_across[both])
     for label in range(1, count):
         module = float(sizes[label])
         enough = max(1.0, 0.5 * module)
