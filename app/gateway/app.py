@@ -158,9 +158,7 @@ class Gateway:
         found = []
         if not self.deps.snapshots.loaded:
             found.append("no policies yet: neither the database nor a copy on disk was there")
-        found.extend(
-            "a background task ended" for task in self._tasks if task.done() and not task.cancelled()
-        )
+        found.extend("a background task ended" for task in self._tasks if task.done() and not task.cancelled())
         return found
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -323,9 +321,7 @@ class Gateway:
             reason=reason,
         )
         stored = await self.deps.spool.submit(event)
-        await self._page(
-            request, 200 if stored else 503, pages.thanks(kind, words, stored=stored), answer.snapshot
-        )
+        await self._page(request, 200 if stored else 503, pages.thanks(kind, words, stored=stored), answer.snapshot)
 
     async def _open(self, host: str, text: str) -> LinkToken:
         """Open a token; fetches the stored target of a very long link.
@@ -423,9 +419,7 @@ class Gateway:
         key = (agent, *map(headers.get, _SIGNAL_HEADERS))
         made = self._clients.get(key)
         if made is None:
-            signals = {
-                name.decode(): headers[name].decode("latin-1") for name in _SIGNAL_HEADERS if name in headers
-            }
+            signals = {name.decode(): headers[name].decode("latin-1") for name in _SIGNAL_HEADERS if name in headers}
             made = client_part("" if agent is None else agent.decode("utf-8", "replace"), signals)
             if len(self._clients) >= _MAX_CLIENTS:
                 self._clients.clear()
@@ -441,9 +435,7 @@ class Gateway:
         extra: tuple[tuple[bytes, bytes], ...] = (),
     ) -> None:
         page = pages.render(view, self._words(request, snapshot), snapshot)
-        await request.send(
-            {"type": "http.response.start", "status": status, "headers": [*page.headers, *extra]}
-        )
+        await request.send({"type": "http.response.start", "status": status, "headers": [*page.headers, *extra]})
         await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else page.body})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from app.gateway.destination import location
@@ -18,6 +18,8 @@ from app.verdicts.judge import InlineSource, Judgement, judge
 from app.verdicts.scoring import Signal, Verdict
 
 MAX_CACHED: Final = 50_000
+_WITHOUT_DELIVERY: Final = timedelta(seconds=15)
+"""How long an answer holds that lacks what was noticed at delivery."""
 
 
 class DeliverySource(Protocol):
@@ -26,8 +28,8 @@ class DeliverySource(Protocol):
     def cached(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...] | None:
         """The signals where they are known already."""
 
-    async def fetch(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...]:
-        """Look them up; nothing where that takes too long."""
+    async def fetch(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...] | None:
+        """Look them up; None where that takes too long."""
 
 
 PayloadSource = Callable[[int, bytes], Awaitable[bytes | None]]
@@ -104,15 +106,14 @@ class ClickJudge:
         found = self.cached(token)
         if found is not None:
             return found
-        more: tuple[Signal, ...] = ()
+        more: tuple[Signal, ...] | None = ()
         if self._delivery is not None and token.message_no:
-            known = self._delivery.cached(token.tenant_no, token.message_no, token.url)
-            more = (
-                known
-                if known is not None
-                else await self._delivery.fetch(token.tenant_no, token.message_no, token.url)
-            )
-        made = self.judge_now(token.url, self._snapshots.get(token.tenant_no), more)
+            more = self._delivery.cached(token.tenant_no, token.message_no, token.url)
+            if more is None:
+                more = await self._delivery.fetch(token.tenant_no, token.message_no, token.url)
+        made = self.judge_now(token.url, self._snapshots.get(token.tenant_no), more or ())
+        if more is None:
+            made = replace(made, expires_at=min(made.expires_at, self._clock() + _WITHOUT_DELIVERY))
         if len(self._answers) >= MAX_CACHED:
             self._answers.clear()
         self._answers[token.tenant_no, token.message_no, token.url] = made
@@ -121,9 +122,7 @@ class ClickJudge:
     def judge_now(self, url: str, snapshot: PolicySnapshot, more: tuple[Signal, ...] = ()) -> Answer:
         """Judge and decide, without the cache."""
         generation = self._source.refresh()
-        judgement = judge(
-            url, source=self._source, own_domains=snapshot.own_domains, more=more, clock=self._clock
-        )
+        judgement = judge(url, source=self._source, own_domains=snapshot.own_domains, more=more, clock=self._clock)
         verdict = judgement.verdict
         decision = snapshot.decide(
             PolicyContext(Stage.CLICK, judgement.chain, verdict.level.value, degraded=verdict.degraded)

@@ -10,9 +10,11 @@ from urllib.parse import unquote
 import ada_url
 
 from app.messages.hosts import registrable_domain, unicode_host
+from app.messages.lookalike import inspect_host
 from app.verdicts.sentences import readable
 
 MAX_SHOWN: Final = 90
+_DECEPTIVE: Final = ("homograph", "homograph_unnamed", "mixed_script")
 _PLAIN_RE = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+\Z")
 
 
@@ -41,9 +43,11 @@ class Destination:
     Attributes:
         scheme: With its slashes.
         lead: Labels of the host before the registrable domain, with the dot.
-        name: The part of the host that somebody registered, in letters: to be shown in bold.
+        name: The part of the host that somebody registered: to be shown in bold. A name that uses foreign
+            letters to look like another is in Punycode here.
         rest: Port, path and query, shortened.
-        ascii_host: The host in Punycode where it is written with other letters, else empty.
+        ascii_host: The host in Punycode where ``name`` is in other letters, else empty.
+        looks_like: How the host looks where ``name`` is in Punycode for that reason, else empty.
         text: Everything on one line.
     """
 
@@ -52,6 +56,7 @@ class Destination:
     name: str
     rest: str
     ascii_host: str
+    looks_like: str
     text: str
 
 
@@ -63,10 +68,13 @@ def destination(url: str) -> Destination:
         parsed = None
     if parsed is None or not parsed.hostname:
         shown = readable(url, MAX_SHOWN)
-        return Destination("", "", shown, "", "", shown)
+        return Destination("", "", shown, "", "", "", shown)
     host = parsed.hostname
-    shown_host = readable(unicode_host(host), 253)
-    own = unicode_host(registrable_domain(host) or host)
+    letters = readable(unicode_host(host), 253)
+    deceptive = letters != host and any(found.code in _DECEPTIVE for found in inspect_host(host))
+    shown_host = host if deceptive else letters
+    own = registrable_domain(host) or host
+    own = own if deceptive else unicode_host(own)
     lead = shown_host.removesuffix(own) if shown_host.endswith(own) else ""
     path = readable(_decoded(parsed.pathname + parsed.search), MAX_SHOWN)
     rest = (f":{parsed.port}" if parsed.port else "") + ("" if path == "/" else path)
@@ -77,6 +85,7 @@ def destination(url: str) -> Destination:
         shown_host[len(lead) :],
         rest,
         host if shown_host != host else "",
+        letters if deceptive else "",
         scheme + shown_host + rest,
     )
 

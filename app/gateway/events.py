@@ -60,9 +60,7 @@ class Subject:
     message_no: int
 
 
-def judged_part(
-    *, url: str, host: str, level: str, action: str, rule: str, evidence: list[Mapping[str, Any]]
-) -> bytes:
+def judged_part(*, url: str, host: str, level: str, action: str, rule: str, evidence: list[Mapping[str, Any]]) -> bytes:
     """The part of a click's event that is the same for every click with this verdict: JSON members."""
     members = {
         "url": stored_url(url),

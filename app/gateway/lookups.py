@@ -88,18 +88,18 @@ class DeliveryFindings:
         links = self._known.get((tenant_no, message_no))
         return None if links is None else links.get(url, ())
 
-    async def fetch(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...]:
-        """Look the message up; nothing where the database is away or takes longer than a quarter second."""
+    async def fetch(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...] | None:
+        """Look the message up; None where the database is away or takes longer than a quarter second."""
         tenant_id = self._snapshots.tenant_id(tenant_no)
         if tenant_id is None or self._monotonic() < self._quiet_until:
-            return ()
+            return None
         try:
             async with asyncio.timeout(DELIVERY_SECONDS), self._database.tenant(tenant_id) as session:
                 rows = (await session.execute(_FINDINGS, {"message": message_no})).all()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             self._quiet_until = self._monotonic() + QUIET_SECONDS
             log.info("delivery_findings.skipped", error=type(error).__name__)
-            return ()
+            return None
         links: dict[str, tuple[Signal, ...]] = {}
         for row in rows:
             links[row.url] = (*links.get(row.url, ()), *delivery_signals(row.findings))

@@ -113,15 +113,19 @@ def render(view: View, words: Translator, snapshot: PolicySnapshot | None = None
     accent = snapshot.words.accent if snapshot is not None else ""
     css, css_hash = _style(accent)
     script, script_hash = _script()
-    html = _environment().get_template("page.html").render(
-        _=words.gettext,
-        lang=words.locale,
-        css=css,
-        script=script,
-        org=readable(snapshot.name, 80) if snapshot is not None else "",
-        contact=readable(snapshot.words.contact, 200) if snapshot is not None else "",
-        note=readable(snapshot.words.note, 400) if snapshot is not None else "",
-        **{name: getattr(view, name) for name in View.__dataclass_fields__ if name != "leaves"},
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            _=words.gettext,
+            lang=words.locale,
+            css=css,
+            script=script,
+            org=readable(snapshot.name, 80) if snapshot is not None else "",
+            contact=readable(snapshot.words.contact, 200) if snapshot is not None else "",
+            note=readable(snapshot.words.note, 400) if snapshot is not None else "",
+            **{name: getattr(view, name) for name in View.__dataclass_fields__ if name != "leaves"},
+        )
     )
     body = html.encode("utf-8", "replace")
     # Chromium applies form-action to the redirects after a form, too; the button that goes on to the
@@ -179,7 +183,7 @@ def facts(verdict: Verdict, words: Translator, rule: str = "") -> list[tuple[str
         (_("Score"), f"{verdict.score} / 100"),
         (_("Checked at"), at_time(verdict.checked_at)),
     ]
-    if rule:
+    if rule.startswith("list:"):
         found.append((_("Decided by"), readable(rule)))
     return found
 

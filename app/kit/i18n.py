@@ -20,9 +20,7 @@ LOCALES: Final = ("en", "de", "ja")
 
 DEFAULT_LOCALE: Final = "en"
 _LOCALE_DIR = Path(__file__).resolve().parent.parent / "locale"
-_RANGE_RE = re.compile(
-    r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?\Z"
-)
+_RANGE_RE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)\s*(?:;\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*)?\Z")
 _MAX_RANGES = 20
 
 

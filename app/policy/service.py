@@ -82,9 +82,7 @@ class PolicyService:
         async with self._database.tenant(actor.tenant_id) as session:
             await _lock_list(session)
             lowest, highest, count = (
-                await session.execute(
-                    select(func.min(ListEntry.position), func.max(ListEntry.position), func.count())
-                )
+                await session.execute(select(func.min(ListEntry.position), func.max(ListEntry.position), func.count()))
             ).one()
             if count >= MAX_ENTRIES:
                 raise Conflict(f"The list is full ({MAX_ENTRIES} entries). Remove some first; nothing was changed.")

@@ -92,7 +92,7 @@ class FeedFile:
         monotonic: Seconds, for tests.
     """
 
-    name = "feed"
+    name = "local list"
 
     def __init__(self, path: Path | None, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._path = path

@@ -102,7 +102,7 @@ def url_signals(url: str, own_domains: frozenset[str] = frozenset()) -> tuple[Si
     if parsed.protocol not in ("http:", "https:"):
         return (*signals, _signal("not_web", 60))
     host = parsed.hostname.rstrip(".")
-    signals.extend(map(_from_finding, inspect_url(target, own_domains)))
+    signals.extend(_from_finding(found, host) for found in inspect_url(target, own_domains))
     signals.extend(_about_host(host))
     signals.extend(_about_address(host, parsed))
     signals.extend(_good_name(host, parsed.protocol == "https:"))
@@ -144,11 +144,15 @@ def delivery_signals(findings: list[Any]) -> tuple[Signal, ...]:
     return tuple(signals)
 
 
-def _from_finding(found: HostFinding) -> Signal:
+def _from_finding(found: HostFinding, host: str) -> Signal:
+    fields = found.fields
+    if found.code in ("homograph", "homograph_unnamed", "mixed_script"):
+        # The name alone would be read as the one it imitates.
+        fields = tuple((name, _with_ascii(value, host) if name == "shown" else value) for name, value in fields)
     weight = BY_CODE.get(found.code, BY_STRENGTH[found.strength])
     if found.code == "ip_host" and _is_private(found.field("address")):
         weight = PRIVATE_IP_WEIGHT
-    return Signal(found.code, weight, found.fields)
+    return Signal(found.code, weight, fields)
 
 
 _OWN_NETWORKS: Final = tuple(
@@ -218,6 +222,13 @@ def _suffixes(host: str) -> Iterator[str]:
     while "." in host:
         yield host
         host = host.partition(".")[2]
+
+
+def _with_ascii(shown: str, host: str) -> str:
+    """A name in foreign letters with its Punycode beside it."""
+    labels = host.split(".")[-len(shown.split(".")) :]
+    plain = ".".join(labels)
+    return shown if plain == shown else f"{shown} ({plain})"
 
 
 def _shown(url: str) -> str:

@@ -128,9 +128,7 @@ def inspect_url(
         canonical, expressions = canonical_url(chain[-1]), lookup_expressions(chain[-1])
     except NotCanonical:
         canonical, expressions = "", ()
-    decision = (
-        None if lists is None else lists.at_click(chain, verdict.level.value, degraded=verdict.degraded)
-    )
+    decision = None if lists is None else lists.at_click(chain, verdict.level.value, degraded=verdict.degraded)
     return Inspection(
         url, chain, tuple(hit.vendor for hit in opened.chain), canonical, expressions, verdict, decision, offline
     )
