@@ -87,12 +87,21 @@ class Delegation:
 
 @dataclass(slots=True)
 class Customer:
-    """A Workspace account: an id like ``C03az79cb``, its domains and its delegation table by client id."""
+    """A Workspace account.
+
+    Attributes:
+        id: Like ``C03az79cb``.
+        domains: The primary one first.
+        created: Seconds since the epoch.
+        delegations: The domain-wide delegation table, by client id.
+        gmail_api: False where the administrators have disabled Gmail apps (403 ``domainPolicy``).
+    """
 
     id: str
     domains: list[str]
     created: float
     delegations: dict[str, Delegation] = field(default_factory=dict)
+    gmail_api: bool = True
 
 
 @dataclass(slots=True)
@@ -125,17 +134,22 @@ class Accounts:
     def __init__(self) -> None:
         self.customers: dict[str, Customer] = {}
         self.users: dict[str, User] = {}
+        self._by_address: dict[str, User] = {}
         self.groups: dict[str, Group] = {}
         self.service_accounts: dict[str, ServiceAccount] = {}
         self.oauth_clients: dict[str, OAuthClient] = {}
 
     def user(self, key: str) -> User | None:
         """A user that is not deleted, by address, alias or id."""
-        wanted = key.lower()
-        for user in self.users.values():
-            if not user.deleted and (key == user.id or wanted in map(str.lower, user.addresses())):
-                return user
-        return None
+        user = self.users.get(key) or self._by_address.get(key.lower())
+        return None if user is None or user.deleted else user
+
+    def add_user(self, user: User) -> None:
+        """Make a user findable; addresses and aliases do not change afterwards."""
+        self.users[user.id] = user
+        for address in user.addresses():
+            if address.lower() not in self._by_address or not user.deleted:
+                self._by_address[address.lower()] = user
 
     def group(self, key: str) -> Group | None:
         """A group by address or id."""
@@ -203,10 +217,10 @@ class Accounts:
         accounts = cls()
         for item in data["customers"]:
             table = {client: Delegation(**line) for client, line in item["delegations"].items()}
-            customer = Customer(item["id"], list(item["domains"]), item["created"], table)
+            customer = Customer(**{**item, "delegations": table})
             accounts.customers[customer.id] = customer
         for item in data["users"]:
-            accounts.users[item["id"]] = User(**item)
+            accounts.add_user(User(**item))
         for item in data["groups"]:
             accounts.groups[item["id"]] = Group(**item)
         for item in data["service_accounts"]:

@@ -167,6 +167,8 @@ async def serve(
         if running is not None:
             running.__enter__()
     try:
+        if state.behaviour.latency:
+            await asyncio.sleep(state.behaviour.latency)
         answer = await _run(state, method, call)
     finally:
         if running is not None:

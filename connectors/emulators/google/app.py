@@ -14,7 +14,8 @@ Addresses below are relative to :attr:`GoogleState.base_url`, e.g. ``http://127.
 ``/o/oauth2/v2/auth``                authorization endpoint: a page with a button for each person
 ``/.well-known/openid-configuration``
                                      OpenID Connect discovery; issuer: the base, or ``Behaviour.issuer``
-``/oauth2/v3/certs``                 public keys (JWKS) of ID tokens and Pub/Sub push tokens
+``/oauth2/v3/certs``                 public keys (JWKS) of ID tokens and Pub/Sub push tokens; as X.509
+                                     certificates at ``/oauth2/v1/certs``
 ``/v1/userinfo``                     claims of the signed-in user
 ``/admin/``                          Admin console: sign in as an administrator, domain-wide delegation
 ===================================  =======================================================================
@@ -90,6 +91,8 @@ def create_app(state: GoogleState) -> ASGIApp:
         Route("/o/oauth2/v2/auth", sign_in.chosen, methods=["POST"]),
         Route("/.well-known/openid-configuration", sign_in.discovery),
         Route("/oauth2/v3/certs", sign_in.certs),
+        Route("/oauth2/v1/certs", sign_in.certificates),
+        Route("/robot/v1/metadata/x509/{account}", sign_in.account_certificates),
         Route("/v1/userinfo", sign_in.userinfo),
         *AdminConsole(state).routes(),
     ]

@@ -49,6 +49,8 @@ class Behaviour:
         push_backoff_min: First wait after a push that was not acknowledged
             (https://cloud.google.com/pubsub/docs/push, "Push backoff").
         push_backoff_max: Longest wait between two tries of a push.
+        latency: Time that every API call takes, within which it counts as under way.
+        notifications: False is "drop" mode: changes are not notified at all.
         pull_wait: How long a pull waits for a first message.
     """
 
@@ -69,6 +71,8 @@ class Behaviour:
     push_backoff_min: float = 0.1
     push_backoff_max: float = 60.0
     pull_wait: float = 1.0
+    latency: float = 0.0
+    notifications: bool = True
 
     def save(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -57,6 +57,9 @@ def gate(call: Call, method: Method) -> str:
         raise forbidden(f"Delegation denied for {grant.subject}")
     if user.suspended:
         raise forbidden("The user is suspended.", "userSuspended")
+    customer = call.state.accounts.customers.get(user.customer)
+    if customer is not None and not customer.gmail_api:
+        raise forbidden("The domain administrators have disabled Gmail apps.", "domainPolicy")
     if not user.mailbox:
         raise failed_precondition("Mail service not enabled")
     call.state.quota.spend(grant.project, user.id, method.units, call.state.behaviour)

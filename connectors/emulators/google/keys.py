@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
@@ -42,10 +45,7 @@ class SigningKey:
 
     def sign_bytes(self, data: bytes) -> bytes:
         """RSASSA-PKCS1-v1_5 with SHA-256."""
-        key = serialization.load_pem_private_key(self.pem.encode("ascii"), None)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise TypeError("A service account's key has to be an RSA key.")
-        return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return self._private().sign(data, padding.PKCS1v15(), hashes.SHA256())
 
     def read_jwt(self, token: str) -> dict[str, Any] | None:
         """The claims of a token signed with this key, or None where the signature is another's."""
@@ -63,6 +63,29 @@ class SigningKey:
             "use": "sig",
             "kty": "RSA",
         }
+
+    def certificate(self, subject: str) -> str:
+        """A self-signed X.509 certificate of the public key, PEM, valid for ten years from 2026."""
+        key = self._private()
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject[:64])])
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        made = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(int(self.key_id[:16], 16))
+            .not_valid_before(start)
+            .not_valid_after(start + timedelta(days=3_652))
+            .sign(key, hashes.SHA256())
+        )
+        return made.public_bytes(serialization.Encoding.PEM).decode("ascii")
+
+    def _private(self) -> rsa.RSAPrivateKey:
+        key = serialization.load_pem_private_key(self.pem.encode("ascii"), None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise TypeError("This has to be an RSA key.")
+        return key
 
     def save(self) -> dict[str, str]:
         """Plain data for JSON; holds the private key."""

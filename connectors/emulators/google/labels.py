@@ -63,6 +63,8 @@ class Labels:
     def __init__(self) -> None:
         self._labels = {name: Label(name, name, True, {}) for name in SYSTEM_LABELS}
         self._next = 1
+        self.revision = 0
+        """Goes up with every change of a label itself."""
 
     def __contains__(self, label_id: object) -> bool:
         return label_id in self._labels
@@ -98,6 +100,7 @@ class Labels:
         shown = {key: fields[key] for key in _SETTABLE[1:] if key in fields}
         label = Label(f"Label_{self._next}", name, False, shown)
         self._next += 1
+        self.revision += 1
         self._labels[label.id] = label
         return label
 
@@ -111,6 +114,7 @@ class Labels:
         _check(fields)
         if label.system:
             raise invalid("Invalid update request")
+        self.revision += 1
         if replace or "name" in fields:
             name = str(fields.get("name") or "").strip()
             self._check_name(name, label)
@@ -128,6 +132,7 @@ class Labels:
         """
         if self.get(label_id).system:
             raise invalid("Invalid delete request")
+        self.revision += 1
         del self._labels[label_id]
 
     def check_applicable(self, label_ids: Iterable[str]) -> None:

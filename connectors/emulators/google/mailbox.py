@@ -114,6 +114,12 @@ class Mailbox:
         self._rng = rng
         self._changed = changed
 
+    @property
+    def fingerprint(self) -> tuple[object, ...]:
+        """Differs whenever :meth:`save` would: for whoever writes changed mailboxes only."""
+        counted = (self.history_id, self.history_floor, len(self.history), self.labels.revision)
+        return (*counted, repr(self.watch), tuple(self.drafts.items()))
+
     # Reading
 
     def get(self, message_id: str) -> StoredMessage:

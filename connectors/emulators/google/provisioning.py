@@ -105,7 +105,7 @@ class Provisioning:
                 aliases=[alias.lower() for alias in new.aliases],
                 created=self.clock.timestamp(),
             )
-            self.accounts.users[user.id] = user
+            self.accounts.add_user(user)
             self.mailboxes_by_user[user.id] = self._new_mailbox(user.email)
             return user
 

@@ -67,6 +67,20 @@ class Subscription:
     topic: str
     fields: dict[str, Any]
     pending: dict[str, Pending] = field(default_factory=dict)
+    active: float = 0.0
+
+    @property
+    def idle_limit(self) -> float | None:
+        """Seconds without activity after which it is deleted; None is never.
+
+        https://cloud.google.com/pubsub/docs/subscription-properties#expiration_period: 31 days unless
+        ``expirationPolicy`` says otherwise; an empty policy means never.
+        """
+        policy = self.fields.get("expirationPolicy")
+        if policy is None:
+            return 31 * 86_400.0
+        ttl = str(policy.get("ttl") or "")
+        return float(ttl.removesuffix("s")) if ttl else None
 
     @property
     def push_config(self) -> dict[str, Any]:
@@ -103,7 +117,7 @@ class PubSub:
         if name in self.subscriptions:
             raise ValueError(f"There is a subscription {name} already.")
         check_push(fields)
-        subscription = Subscription(name, topic, fields)
+        subscription = Subscription(name, topic, fields, active=self._clock())
         self.subscriptions[name] = subscription
         return subscription
 
@@ -114,6 +128,7 @@ class PubSub:
             The message id.
         """
         now = self._clock()
+        self.forget_idle()
         message_id = str(secrets.randbelow(9 * 10**15) + 10**15)
         message: dict[str, Any] = {
             "data": base64.b64encode(data).decode("ascii"),
@@ -162,6 +177,18 @@ class PubSub:
             if pending.ack_id and pending.ack_id in wanted:
                 pending.leased_until = self._clock() + seconds
 
+    def touch(self, name: str) -> None:
+        """A subscription is in use: somebody pulled, changed it or acknowledged a push."""
+        self.subscriptions[name].active = self._clock()
+
+    def forget_idle(self) -> None:
+        """Delete subscriptions that nobody used for longer than their expiration policy allows."""
+        now = self._clock()
+        for name, subscription in list(self.subscriptions.items()):
+            limit = subscription.idle_limit
+            if limit is not None and subscription.active + limit < now:
+                del self.subscriptions[name]
+
     def offer_all(self) -> None:
         """Start pushing everything that is not acknowledged: after a load or a new push address."""
         for subscription in self.subscriptions.values():
@@ -196,7 +223,9 @@ class PubSub:
         self.subscriptions = {}
         for item in data["subscriptions"]:
             pending = {key: Pending(**value) for key, value in item["pending"].items()}
-            self.subscriptions[item["name"]] = Subscription(item["name"], item["topic"], item["fields"], pending)
+            self.subscriptions[item["name"]] = Subscription(
+                item["name"], item["topic"], item["fields"], pending, item["active"]
+            )
 
 
 def check_push(fields: Mapping[str, Any]) -> None:

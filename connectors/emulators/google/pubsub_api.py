@@ -56,9 +56,12 @@ def _topic(call: Call) -> Topic:
 
 
 def _subscription(call: Call) -> Subscription:
+    """The subscription asked for; using it keeps it from expiring."""
+    call.state.pubsub.forget_idle()
     subscription = call.state.pubsub.subscriptions.get(_subscription_name(call))
     if subscription is None:
         raise _missing(_subscription_name(call))
+    call.state.pubsub.touch(subscription.name)
     return subscription
 
 

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from connectors.emulators.google.accounts import OAuthClient, User
 from connectors.emulators.google.api import error_response
-from connectors.emulators.google.errors import ApiError, unauthenticated
+from connectors.emulators.google.errors import ApiError, not_found, unauthenticated
 from connectors.emulators.google.pages import page
 from connectors.emulators.google.state import GoogleState
 
@@ -148,6 +148,20 @@ class SignIn:
         """The public keys as JWKS (RFC 7517), with the caching time that Google's answer carries."""
         keys = {"keys": [self._state.signing_key.public_jwk()]}
         return JSONResponse(keys, headers={"Cache-Control": "public, max-age=21600, must-revalidate"})
+
+    async def certificates(self, request: Request) -> Response:
+        """The public keys as X.509 certificates, where older libraries look for them."""
+        key = self._state.signing_key
+        certificates = {key.key_id: key.certificate("federated-signon.system.gserviceaccount.com")}
+        return JSONResponse(certificates, headers={"Cache-Control": "public, max-age=21600"})
+
+    async def account_certificates(self, request: Request) -> Response:
+        """The public keys of a service account (``client_x509_cert_url`` of its key file)."""
+        with self._state.lock:
+            account = self._state.accounts.service_account_of(request.path_params["account"])
+            if account is None:
+                return error_response(not_found())
+            return JSONResponse({key.key_id: key.certificate(account.email) for key in account.keys})
 
     async def userinfo(self, request: Request) -> Response:
         """Claims about the user of an access token (OpenID Connect Core 1.0, section 5.3)."""

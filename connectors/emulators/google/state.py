@@ -164,7 +164,7 @@ class GoogleState(Provisioning):
         "Limitations")
         """
         watch, now = mailbox.watch, self.clock.timestamp()
-        if watch is None or watch.expires <= now or not watch.wants(labels):
+        if watch is None or watch.expires <= now or not watch.wants(labels) or not self.behaviour.notifications:
             return
         if now - mailbox.last_notified < self.behaviour.notification_interval:
             return
@@ -223,6 +223,7 @@ class GoogleState(Provisioning):
             subscription = self.pubsub.subscriptions.get(subscription_name)
             if subscription is not None:
                 subscription.pending.pop(message_id, None)
+                self.pubsub.touch(subscription_name)
 
     def _backoff(self) -> Backoff:
         return Backoff(self.behaviour.push_backoff_min, self.behaviour.push_backoff_max)

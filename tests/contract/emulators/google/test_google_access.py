@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import re
-import time
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -40,7 +39,7 @@ class LocalRequest(google.auth.transport.Request):  # type: ignore[misc]  # goog
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self.session = google.auth.transport.requests.requests.Session()
+        self.session = requests.Session()
         self.session.trust_env = False
         self._inner = google.auth.transport.requests.Request(self.session)
 
@@ -298,4 +297,3 @@ def test_the_viewer_shows_places_and_marks_read(workspace: Workspace) -> None:
     with pytest.raises(KeyError):
         state.message(USER, "0" * 16)
     assert state.title
-    assert time.time() - line.received_at.timestamp() < 60
