@@ -57,8 +57,11 @@ class Cursor:
         try:
             data = json.loads(text)
             if isinstance(data, int) and not isinstance(data, bool):
-                return cls(data)
-            return cls(int(data["h"]), str(data.get("p", "")), int(data["s"]) if "s" in data else None)
+                data = {"h": data}
+            place = cls(int(data["h"]), str(data.get("p", "")), int(data["s"]) if "s" in data else None)
+            if place.history_id < 0:
+                raise ValueError("a history id is not negative")
+            return place
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CursorExpired("The stored cursor is not readable; the mailbox is listed anew.") from error
 

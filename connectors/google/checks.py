@@ -148,7 +148,7 @@ def _push(config: GoogleConfig, granted: bool) -> AccessCheck:
         return AccessCheck(key, _S, "No notifications are configured: mailboxes are asked for changes at intervals.")
     if not granted:
         return _skipped(key, "asking for notifications")
-    return AccessCheck(key, _U, "The first notification that comes in proves it; changes are also polled.")
+    return AccessCheck(key, _S, "Only a first notification proves that they arrive; changes are also polled.")
 
 
 def _skipped(key: str, what: str) -> AccessCheck:

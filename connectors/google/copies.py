@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,14 +111,14 @@ class CopyFinder:
         A marked copy with other content (the policy changed between two tries) is moved to the trash.
 
         Raises:
-            MessageGone: The original no longer exists.
-            VersionConflict: The user moved it to the trash or to spam; nothing was written.
+            MessageGone: There is no copy, and the original no longer exists.
+            VersionConflict: There is no copy, and the user moved the original to the trash or to spam.
         """
-        candidates = None if self.is_uncertain(target) else await self._added_since(target)
-        if candidates is None:
-            candidates = await self._in_thread(target)
+        seen = None if self.is_uncertain(target) else await self._added_since(target)
+        if seen is None:
+            seen = await self._in_thread(target)
         found = ""
-        for candidate in candidates:
+        for candidate in seen.candidates:
             try:
                 message = await get_raw(self._client, target.mailbox, candidate)
             except MessageGone:
@@ -128,14 +129,18 @@ class CopyFinder:
                 found = candidate
             elif self._is_ours(target, message):
                 await self._trash(target.mailbox, candidate)
+        if not found and seen.original_gone:
+            raise MessageGone("The user deleted the message; nothing was written.")
+        if not found and seen.original_moved:
+            raise VersionConflict("The user moved the message away meanwhile; nothing was written.")
         return found
 
     async def drop_others(self, target: Target, kept: str) -> None:
         """After an insert without an answer: should it have arrived late, trash the second copy."""
         try:
-            candidates = await self._in_thread(target, before_write=False) if target.mark else []
+            candidates = (await self._in_thread(target)).candidates if target.mark else ()
         except MessageGone:
-            candidates = []  # the user has deleted the whole conversation meanwhile
+            candidates = ()  # the user has deleted the whole conversation meanwhile
         for candidate in candidates:
             if candidate == kept:
                 continue
@@ -161,8 +166,8 @@ class CopyFinder:
         except MessageGone:
             return
 
-    async def _added_since(self, target: Target) -> list[str] | None:
-        """Messages that joined the thread since the original was fetched; None where history cannot tell.
+    async def _added_since(self, target: Target) -> _Seen | None:
+        """What happened to the thread since the original was fetched; None where history cannot tell.
 
         The ``historyId`` of a message may be used as ``startHistoryId``
         (https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.history/list).
@@ -181,27 +186,26 @@ class CopyFinder:
             return None
         added: dict[str, None] = {}
         gained: set[str] = set()
+        gone = False
         for item in answer.get("history") or ():
-            for entry in item.get("messagesAdded") or ():
-                message = entry.get("message") or {}
+            for message, _ in _entries(item, "messagesAdded"):
                 if message.get("threadId") == original.thread_id and message.get("id") != original.ref.id:
                     added[str(message.get("id"))] = None
-            for entry in item.get("messagesDeleted") or ():
-                gone = str((entry.get("message") or {}).get("id"))
-                if gone == original.ref.id:
-                    raise MessageGone("The user deleted the message; nothing was written.")
-                added.pop(gone, None)
-            for entry in item.get("labelsAdded") or ():
-                if (entry.get("message") or {}).get("id") == original.ref.id:
-                    gained |= {str(label) for label in entry.get("labelIds") or ()}
-            for entry in item.get("labelsRemoved") or ():
-                if (entry.get("message") or {}).get("id") == original.ref.id:
-                    gained -= {str(label) for label in entry.get("labelIds") or ()}
-        _not_moved(original, gained)
-        return list(added)
+            for message, _ in _entries(item, "messagesDeleted"):
+                gone = gone or message.get("id") == original.ref.id
+                added.pop(str(message.get("id")), None)
+            for message, labels in _entries(item, "labelsAdded"):
+                gained |= labels if message.get("id") == original.ref.id else set()
+            for message, labels in _entries(item, "labelsRemoved"):
+                gained -= labels if message.get("id") == original.ref.id else set()
+        return _Seen(tuple(added), gone, _moved(original, gained))
 
-    async def _in_thread(self, target: Target, *, before_write: bool = True) -> list[str]:
-        """Messages of the thread that may be copies, by their headers."""
+    async def _in_thread(self, target: Target) -> _Seen:
+        """Messages of the thread that may be copies, by their headers.
+
+        Raises:
+            MessageGone: The whole thread is gone.
+        """
         original = target.original
         request = self._client.gmail.threads.get(
             userId=target.mailbox.address,
@@ -211,17 +215,13 @@ class CopyFinder:
         )
         answer = await self._client.mail(target.mailbox, request, "searching the conversation for a copy")
         candidates: list[str] = []
-        seen = False
+        labels: set[str] | None = None
         for message in answer.get("messages") or ():
             if message.get("id") == original.ref.id:
-                seen = True
-                if before_write:
-                    _not_moved(original, {str(label) for label in message.get("labelIds") or ()})
+                labels = {str(label) for label in message.get("labelIds") or ()}
             elif self._may_be_copy(target, _headers(message)):
                 candidates.append(str(message.get("id")))
-        if before_write and not seen:
-            raise MessageGone("The user deleted the message; nothing was written.")
-        return candidates
+        return _Seen(tuple(candidates), labels is None, labels is not None and _moved(original, labels))
 
     @staticmethod
     def _may_be_copy(target: Target, headers: dict[str, str]) -> bool:
@@ -230,15 +230,33 @@ class CopyFinder:
         return headers.get("message-id", "") == target.original.internet_message_id
 
 
-def _headers(message: dict[str, Any]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look at the conversation showed.
+
+    Attributes:
+        candidates: Messages that may be a copy.
+        original_gone: The original does not exist any more.
+        original_moved: The original is in the trash or in spam, and was not when it was fetched.
+    """
+
+    candidates: tuple[str, ...]
+    original_gone: bool
+    original_moved: bool
+
+
+def _entries(item: Mapping[str, Any], key: str) -> Iterator[tuple[Mapping[str, Any], set[str]]]:
+    """Messages and label ids of one kind of change in a history record."""
+    for entry in item.get(key) or ():
+        yield entry.get("message") or {}, {str(label) for label in entry.get("labelIds") or ()}
+
+
+def _headers(message: Mapping[str, Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for header in (message.get("payload") or {}).get("headers") or ():
         found.setdefault(str(header.get("name", "")).lower(), " ".join(str(header.get("value", "")).split()))
     return found
 
 
-def _not_moved(original: FetchedMessage, seen: set[str]) -> None:
-    """Refuse to write where the user has moved the original out of reach since it was fetched."""
-    for label in (names.TRASH, names.SPAM):
-        if label in seen and label not in original.places:
-            raise VersionConflict("The user moved the message away meanwhile; nothing was written.")
+def _moved(original: FetchedMessage, seen: set[str]) -> bool:
+    return any(label in seen and label not in original.places for label in (names.TRASH, names.SPAM))

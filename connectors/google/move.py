@@ -39,7 +39,11 @@ class Mover:
             target = names.SPAM
         else:
             target = await self._quarantine_label(ref.mailbox)
-        undo = json.dumps({"v": 1, "labels": sorted(before.labels)}, separators=(",", ":"))
+        back = now
+        if target in now and place is not Place.INBOX:
+            # It is there already, so where it came from is not known any more: a release leads to the inbox.
+            back = (now - {target}) | {names.INBOX}
+        undo = json.dumps({"v": 1, "labels": sorted(back)}, separators=(",", ":"))
         try:
             await self._set(ref, {target} - now, (away - {target}) & now)
         except InvalidLabel:

@@ -7,7 +7,7 @@ account pulls (``roles/pubsub.subscriber``); no tenant's grant is involved.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from connectors.base.errors import MisconfiguredClient, Throttled, Transient
 from connectors.base.http import HttpPolicy, SharedHttp
@@ -55,7 +55,7 @@ class PubSubPuller:
         )
         self._resource = sdk.pubsub_subscriptions(config.pubsub_base)
 
-    async def batches(self) -> AsyncIterator[list[Hint]]:
+    async def batches(self) -> AsyncGenerator[list[Hint], None]:
         """Hints as they come, without end. A batch is acknowledged when the next one is asked for.
 
         A consumer that fails or is killed while it stores a batch gets it again. Failures of Google's are

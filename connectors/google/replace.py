@@ -10,8 +10,9 @@ read back and is right), REMOVED (the original is gone). The dangers, and what i
   own id. Then nothing was written: nothing is removed.
 * *The user acts meanwhile.* The original's labels are read again just before it goes and mirrored; trashed
   or deleted originals take the copy with them.
-* *We crash between removing and recording it.* On resuming from VERIFIED, an original that is gone or in the
-  trash counts as removed by us: the copy stays. At worst a mail comes back; none is lost.
+* *We crash between removing and recording it.* On resuming from VERIFIED, or when a copy of an earlier try
+  is found, an original that is gone or in the trash counts as removed by us: the copy stays. At worst a mail
+  comes back; none is lost.
 
 See https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages/insert and
 https://developers.google.com/workspace/gmail/api/guides/sync.
@@ -123,18 +124,23 @@ class Replacer:
         mailbox = target.mailbox
         if state is not None and state.step is ReplaceStep.REMOVED:
             return ReplaceResult(MessageRef(mailbox, state.new_id), state.version)
-        resumed = state.step if state is not None else None
         uncertain = self._copies.is_uncertain(target)
+        fresh = False
+        # From here on an original in the trash may be one that we put there before we were interrupted.
+        maybe_ours = state is not None and state.step is ReplaceStep.VERIFIED
         if state is None:
-            state = ReplaceState(ReplaceStep.WRITTEN, await self._write(target))
+            copy_id = await self._copies.find(target)
+            maybe_ours = bool(copy_id)
+            fresh = not copy_id
+            state = ReplaceState(ReplaceStep.WRITTEN, copy_id or await self._write(target))
             await record(state)
         copy_id = state.new_id
         verified: _Verified | None = None
         if state.step is ReplaceStep.WRITTEN:
-            verified = await self._verify(target, copy_id, fresh=resumed is None)
+            verified = await self._verify(target, copy_id, fresh=fresh)
             state = ReplaceState(ReplaceStep.VERIFIED, copy_id, verified.message.history_id)
             await record(state)
-        version = await self._remove(target, copy_id, verified, resumed) or state.version
+        version = await self._remove(target, copy_id, verified, fresh, maybe_ours) or state.version
         if uncertain:
             await self._copies.drop_others(target, copy_id)
         await record(ReplaceState(ReplaceStep.REMOVED, copy_id, version))
@@ -148,9 +154,6 @@ class Replacer:
     # ---- writing
 
     async def _write(self, target: Target) -> str:
-        found = await self._copies.find(target)
-        if found:
-            return found
         try:
             written = await self._insert(target, names.applicable(target.original.places))
         except errors.InvalidLabel:
@@ -244,11 +247,11 @@ class Replacer:
         target: Target,
         copy_id: str,
         verified: _Verified | None,
-        resumed: ReplaceStep | None,
+        fresh: bool,
+        maybe_ours: bool,
     ) -> str:
         """Mirror what happened to the original meanwhile, then remove it. Returns the copy's version."""
         mailbox, original = target.mailbox, target.original
-        maybe_ours = resumed is ReplaceStep.VERIFIED
         if verified is None:
             copy = await self._copy_labels(mailbox, copy_id)
         else:
@@ -262,7 +265,7 @@ class Replacer:
             raise MessageGone("The user deleted the message; its copy was removed too.") from None
         if maybe_ours and names.TRASH in now.labels and self._client.config.removal == "trash":
             return copy.history_id
-        base = original.places if resumed is None else None
+        base = original.places if fresh else None
         add, remove = names.mirror(base, now.labels, copy.labels)
         version = copy.history_id
         if add or remove:

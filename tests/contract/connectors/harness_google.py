@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from connectors.base.http import HttpPolicy, SharedHttp
+from connectors.base.protocol import MailboxConnector, NotificationReader
 from connectors.base.types import Content, FetchedMessage, Mailbox, MessageRef, MimeContent, Provider
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.google.accounts import NewUser
@@ -24,7 +25,6 @@ from connectors.google.config import SCOPE_USERS, GoogleConfig, KeyFile
 from connectors.google.connector import GoogleConnector
 from connectors.google.move import QUARANTINE_LABEL
 from connectors.google.notifications import GoogleNotifications
-from connectors.google.tokens import TokenSource
 from tests.contract.connectors.harness import QUICK, Call, Killed, Weather, quick_http
 
 DOMAIN = "corp.example"
@@ -134,8 +134,7 @@ class GoogleWorld:
         """A connector for the customer, closed at the end."""
         config = self.config(**changes)
         async with SharedHttp(policy or QUICK) as http:
-            tokens = TokenSource(config, http, self.state.clock.timestamp)
-            yield GoogleConnector(config, DOMAIN, admin_address=ADMIN, marker_key=MARKER_KEY, http=http, tokens=tokens)
+            yield GoogleConnector(config, DOMAIN, admin_address=ADMIN, marker_key=MARKER_KEY, http=http)
 
     def mailbox(self, address: str = ANNA) -> Mailbox:
         """A mailbox as the Directory would give it."""
@@ -222,10 +221,10 @@ class GoogleHarness:
             Mailbox(user.id, user.email, user.name) for user in (state.user(person.email) for person in people)
         )
         self._https: list[SharedHttp] = []
-        self.connector = self.new_connector()
+        self.connector: MailboxConnector = self.new_connector()
         http = quick_http()
         self._https.append(http)
-        self.notifications = GoogleNotifications(self.config(), http=http, now=state.clock.timestamp)
+        self.notifications: NotificationReader = GoogleNotifications(self.config(), http=http)
 
     @property
     def state(self) -> GoogleState:
@@ -240,14 +239,8 @@ class GoogleHarness:
         """See the protocol; ``changes`` are of the configuration."""
         http = quick_http(policy)
         self._https.append(http)
-        config = self.config(**changes)
         return GoogleConnector(
-            config,
-            self.domain,
-            admin_address=self.ada.address,
-            marker_key=MARKER_KEY,
-            http=http,
-            tokens=TokenSource(config, http, self.state.clock.timestamp),
+            self.config(**changes), self.domain, admin_address=self.ada.address, marker_key=MARKER_KEY, http=http
         )
 
     def stored(self, ref: MessageRef) -> StoredMessage | None:
@@ -305,10 +298,11 @@ class GoogleHarness:
         """See the protocol."""
         content = message.content
         assert isinstance(content, MimeContent)
-        raw = content.raw.replace(html.escape(old).encode(), html.escape(new).encode())
-        raw = raw.replace(old.encode(), new.encode())
-        assert raw != content.raw
-        return MimeContent(raw)
+        plain, mark, rest = content.raw.partition(b"Content-Type: text/html")
+        plain = plain.replace(old.encode(), new.encode())
+        rest = rest.replace(html.escape(old).encode(), html.escape(new).encode())
+        assert plain + mark + rest != content.raw
+        return MimeContent(plain + mark + rest)
 
     def make(self, weather: Weather, call: Call, times: int | None = 1, retry_after: float = 0.05) -> None:
         """See the protocol."""
@@ -324,7 +318,8 @@ class GoogleHarness:
         self.emulators.world.clock.advance(seconds)
 
     def expire_cursors(self, mailbox: Mailbox) -> None:
-        """See the protocol."""
+        """See the protocol. Something has to happen first: the newest history id never expires."""
+        self.delete(self.deliver(mailbox, MAIL))
         self.state.expire_history(mailbox.address)
 
     def revoke(self) -> None:

@@ -381,14 +381,16 @@ def test_an_original_is_never_removed_without_its_copy(world: GoogleWorld) -> No
     async def main() -> None:
         async with world.connector() as connector:
             message = await fetched(connector, world)
-            journal = Journal(removed=die)
+            steps: list[ReplaceState] = []
+
+            def recorded_and_killed(state: ReplaceState) -> None:
+                steps.append(state)
+                die(state)
+
             with killed():
-                await connector.replace(
-                    protect(message), "job:1", Journal(verified=lambda state: (journal.steps.append(state), die(state)))
-                )
-            assert journal.last is not None
-            world.delete(journal.last.new_id)
-            done = await connector.replace(protect(message), "job:1", Journal(), journal.last)
+                await connector.replace(protect(message), "job:1", Journal(verified=recorded_and_killed))
+            world.delete(steps[0].new_id)
+            done = await connector.replace(protect(message), "job:1", Journal(), steps[0])
             [left] = world.visible()
             assert left.id == done.ref.id
             assert protected(MAIL) in left.raw
