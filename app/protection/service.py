@@ -83,7 +83,9 @@ async def switch_domain(
     if protected and (tenant is None or tenant.status != "active"):
         raise Conflict("Access to the mailboxes has not been granted. Nothing was switched on.")
     domain.protected, domain.dry_run = protected, dry_run
-    domain.protect_since = since if protected else domain.protect_since
+    if protected:
+        # Providers keep times in whole seconds: mail of the very second of the switch is protected.
+        domain.protect_since = since.replace(microsecond=0)
     domain.changed_at = utc_now()
     mailboxes = list(await session.scalars(select(MailboxRow).where(MailboxRow.domain == name, MailboxRow.enabled)))
     for mailbox in mailboxes:
