@@ -186,7 +186,12 @@ def inline_image(scene: Scene) -> bytes:
     if html_part is None:
         raise RuntimeError("the letter lost its HTML part")
     html_part.add_related(
-        _qr_png(target), maintype="image", subtype="png", cid="<map@alpenkraft.example>", filename="map.png"
+        _qr_png(target),
+        maintype="image",
+        subtype="png",
+        cid="<map@alpenkraft.example>",
+        filename="map.png",
+        disposition="inline",
     )
     return octets(message)
 

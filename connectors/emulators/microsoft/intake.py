@@ -50,7 +50,7 @@ def read_mime(
         )
     else:
         body_type, body = _body(mime)
-        attachments = _attachments(mime, now, source)
+        attachments = _attachments(mime, body, now, source)
         if kind == "IPM.Note.SMIME.MultipartSigned":
             # MS-OXOSMIME 2.1.3.1: a clear-signed message has exactly one attachment, the signed entity.
             attachments = [
@@ -178,7 +178,7 @@ def _own_parts(mime: MimePart) -> list[MimePart]:
     return [leaf for part in payload if isinstance(part, MimePart) for leaf in _own_parts(part)]
 
 
-def _attachments(mime: MimePart, now: datetime, source: random.Random) -> list[Attachment]:
+def _attachments(mime: MimePart, body: str, now: datetime, source: random.Random) -> list[Attachment]:
     found: list[Attachment] = []
     seen_html = seen_text = False
     for part in _own_parts(mime):
@@ -202,9 +202,9 @@ def _attachments(mime: MimePart, now: datetime, source: random.Random) -> list[A
                 ids.new_attachment_id(source), name or "message", kind, content, False, None, now, "item"
             )
         else:
-            inline = part.get_content_disposition() == "inline" or (
-                content_id is not None and part.get_content_disposition() != "attachment"
-            )
+            # MS-OXCMAIL 2.2.3.4.1.2: what the body shows is inline, whatever its disposition says.
+            shown = content_id is not None and f"cid:{content_id}" in body
+            inline = shown or part.get_content_disposition() == "inline"
             attachment = Attachment(
                 id=ids.new_attachment_id(source),
                 name=_filename(part) or content_id or "attachment",

@@ -70,9 +70,7 @@ def test_filter_by_time_and_sorting_work_together_as_documented(org: Organisatio
         "GET", f"/users/{org.ada.id}/messages?$filter=receivedDateTime ge {middle}&$orderby=receivedDateTime desc"
     )
     assert [message["subject"] for message in found.json()["value"]] == ["new"]
-    refused = org.call(
-        "GET", f"/users/{org.ada.id}/messages?$filter=isRead eq false&$orderby=receivedDateTime desc"
-    )
+    refused = org.call("GET", f"/users/{org.ada.id}/messages?$filter=isRead eq false&$orderby=receivedDateTime desc")
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "InefficientFilter")
 
 

@@ -58,7 +58,12 @@ def test_ids_are_ordinary_ones_where_immutable_were_not_asked_for_at_creation(
 
 @pytest.mark.parametrize(
     "answer",
-    [(200, "text/html", "echo"), (202, "text/plain", "echo"), (200, "text/plain", "wrong"), (500, "text/plain", "echo")],
+    [
+        (200, "text/html", "echo"),
+        (202, "text/plain", "echo"),
+        (200, "text/plain", "wrong"),
+        (500, "text/plain", "echo"),
+    ],
 )
 def test_an_address_that_does_not_echo_the_token_gets_no_subscription(
     org: Organisation, receiver: Receiver, answer: tuple[int, str, str]
@@ -169,9 +174,7 @@ def test_a_warning_comes_before_a_subscription_expires(org: Organisation, receiv
 
 def test_a_removed_subscription_is_told_and_gone(org: Organisation, receiver: Receiver, client: httpx.Client) -> None:
     subscription = subscribe(org, receiver)
-    answer = client.post(
-        f"{org.emulators.base_url}/control/microsoft/lifecycle", json={"event": "subscriptionRemoved"}
-    )
+    answer = client.post(f"{org.emulators.base_url}/control/microsoft/lifecycle", json={"event": "subscriptionRemoved"})
     assert answer.json() == {"sent": 1}
     assert receiver.wait_for(1)[0]["lifecycleEvent"] == "subscriptionRemoved"
     assert org.call("GET", f"/subscriptions/{subscription['id']}").status_code == 404
