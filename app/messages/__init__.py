@@ -4,7 +4,8 @@ Pure: bytes in, bytes out; no I/O. See ``docs/what-is-rewritten.md`` for every c
 """
 
 from app.messages.classify import classify
-from app.messages.restore import restore, restore_body, strip_marker
+from app.messages.marker import strip_marker
+from app.messages.restore import restore, restore_body
 from app.messages.transform import transform, transform_body
 from app.messages.types import (
     BodyResult,

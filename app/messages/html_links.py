@@ -44,6 +44,7 @@ _HTML_LINKS: Final = {
 _NOT_CLICKABLE: Final = frozenset({"link", "image", "use", "feimage", "filter", "pattern", "lineargradient"})
 _RAW_TEXT: Final = frozenset({"style", "script", "title", "textarea"})
 _ANIMATIONS: Final = frozenset({"animate", "set"})
+_MAX_NESTED: Final = 4
 _MAX_TEXT: Final = 500
 _MAX_CONTENT: Final = 1_500
 _LOOKS: Final = frozenset({"style", "width", "height", "hidden"})
@@ -281,21 +282,25 @@ def _animation(view: View, parsed: str, position: int, found: Found) -> None:
 def _conditional_comments(view: View, parsed: str, document: markup.Document, base: str | None, found: Found) -> None:
     """Parse the content of Outlook's conditional comments, which are comments to every other client."""
     comments: set[str] | None = None
-    at = 0
+    at = reach = nested = 0
     while opening := _COMMENT.search(parsed, at):
-        closing = _COMMENT_END.search(parsed, opening.start() + 4)
-        stop = closing.start() if closing else len(parsed)
-        body = opening.end()
-        at = max(body, closing.end() if closing else stop)
-        if body >= stop:
-            at = body
+        at = body = opening.end()
+        inside = opening.start() < reach
+        nested = nested + 1 if inside else 0
+        if not inside:
+            closing = _COMMENT_END.search(parsed, opening.start() + 4)
+            reach = closing.start() if closing else len(parsed)
+        if body >= reach or nested > _MAX_NESTED:
             continue
-        lowered = parsed[body:stop].lower()
+        lowered = parsed[body:reach].lower()
         if "href" not in lowered and "action" not in lowered and "refresh" not in lowered:
+            at = reach
             continue
-        if comments is None:
-            nodes = markup.query(document, "//comment()")
-            comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
-        if parsed[opening.start() + 4 : stop].replace("\0", "\ufffd") not in comments:
-            continue  # it stands inside an attribute, a style sheet or the like
-        _scan(view, parsed, markup.parse(parsed[body:stop]), body, 1, base, found)
+        if not inside:
+            if comments is None:
+                nodes = markup.query(document, "//comment()")
+                comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
+            if parsed[opening.start() + 4 : reach].replace("\0", "\ufffd") not in comments:
+                reach = at  # it stands inside an attribute, a style sheet or the like
+                continue
+        _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)

@@ -24,8 +24,9 @@ _WWW_BEFORE = re.compile(r"[\w@/.\-:]\Z")
 _HOST_END = re.compile(r"[/?#\\]")
 _HOST = re.compile(r"[^\s.:@\[\]_\-()'!;,*$&+=~`|^{}]", re.UNICODE)
 _BARE = re.compile(
-    r"(?<![\w@/.\-:+=\\])(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}(?::\d{1,5}(?!\d))?(?![\w@\-])(?!\.\w)"
-    rf"(?:[/?#][^{_STOP}]*)?"
+    r"(?<![\w@/.\-:+=\\])"
+    r"(?:(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}|(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!\d{4})|(?!\.?\w))){4})"
+    rf"(?::\d{{1,5}}(?!\d))?(?![\w@\-])(?!\.\w)(?!:\d)(?:[/?#][^{_STOP}]*)?"
 )
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _FILE_LIKE = words("py pl sh rs md cc so ps pm zip mov java app ml ai io js")
@@ -115,6 +116,8 @@ def _trim(text: str, start: int, end: int, head: int) -> int:
     balance: dict[str, int] | None = None
     while end > head:
         last = text[end - 1]
+        if last == "'" and text.count("'", head, end) % 2 == 0:
+            break
         if last in ".,:;!?'*\u2026\u3002`|~^":
             end -= 1
         elif last in _PAIRS:
@@ -149,6 +152,9 @@ def _without_scheme(text: str) -> Iterator[Address]:
         end = _trim(text, start, end, start)
         name = _HOST_END.split(text[start:end], maxsplit=1)[0].partition(":")[0]
         host = name.lower()
+        if host.replace(".", "").isdigit():
+            yield Address(start, end, "http://" + text[start:end])
+            continue
         suffix = public_suffix(host if host.isascii() else _ascii(host))
         if suffix is None or suffix == host or host in _PRODUCT_LIKE:
             continue

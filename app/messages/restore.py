@@ -12,36 +12,14 @@ from typing import NamedTuple
 
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
+from app.messages.marker import strip_marker
 from app.messages.mime import Part, parse
 from app.messages.transfer import Body, RawSplice, Restoration, open_body
 from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, RestoreResult
 
-_URL = re.compile(r"https?://[A-Za-z0-9.\-_~%:/\[\]]*[A-Za-z0-9_\-]", re.I)
+_URL = re.compile(r"https?://(?:(?!https?://)[A-Za-z0-9.\-_~%:/\[\]])*(?!https?://)[A-Za-z0-9_\-]", re.I)
 _OPENING = '<a href="'
-_MARKER = re.compile(rb"(?i)x-postern[!-9;-~]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n")
-_LEADING = re.compile(
-    rb"(?i)(?:(?:received|x-received|x-google-[a-z-]*|delivered-to)[ \t]*:[^\r\n]*(?:\r?\n[ \t][^\r\n]*)*\r?\n)*"
-)
-
 Opener = Callable[[str], OpenedLink | None]
-
-
-def strip_marker(raw: bytes) -> bytes:
-    """Take the ``X-Postern`` fields off that the connector put at the head of an inserted copy.
-
-    Only fields that stand before everything except trace fields (``Received``) are taken for ours: one further down
-    came with the message and stays.
-    """
-    at = 0
-    pieces: list[bytes] = []
-    while True:
-        lead = _LEADING.match(raw, at)
-        start = lead.end() if lead else at
-        marker = _MARKER.match(raw, start)
-        if marker is None:
-            return b"".join([*pieces, raw[at:]]) if pieces or at else raw
-        pieces.append(raw[at:start])
-        at = marker.end()
 
 
 class _Back(NamedTuple):
@@ -92,14 +70,15 @@ def restore(raw: bytes, open_link: Opener, undo: bytes | None = None) -> Restore
     """
     failed: list[RestoreFailure] = []
     if undo is not None:
-        for candidate in (raw, strip_marker(raw)):
+        try:
+            content, count = undo_record.revert(strip_marker(raw), undo)
+        except undo_record.UndoMismatch:
             try:
-                content, count = undo_record.revert(candidate, undo)
+                content, count = undo_record.revert(raw, undo)  # the message brought its own such field
             except undo_record.UndoMismatch as error:
-                reason = str(error)
-            else:
-                return RestoreResult(content, content != raw, count)
-        failed.append(RestoreFailure("", "", f"undo_mismatch: {reason}"))
+                failed.append(RestoreFailure("", "", f"undo_mismatch: {error}"))
+        if not failed:
+            return RestoreResult(content, content != raw, count)
     content = strip_marker(raw)
     splices: list[RawSplice] = []
     restored = 0

@@ -7,6 +7,7 @@ import re
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
 from app.messages.classify import classify_parts
+from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
 from app.messages.transfer import Base64Body, Body, RawSplice, Splice, open_body
@@ -74,6 +75,9 @@ class _Message:
                 self._remove(part)
         if not self.raw_splices:
             return self._unchanged()
+        if strip_marker(self.raw) != self.raw:
+            # It came with a field that restoring would take for ours: only a record can tell.
+            self.raw_splices.append(RawSplice(0, 0, b"", False))
         self.raw_splices.sort()
         content = undo_record.apply(self.raw, self.raw_splices)
         return TransformResult(
