@@ -92,7 +92,7 @@ LEVELS = {
 ACTIONS = {
     "redirect": N_("Opened"),
     "warn": N_("Warned"),
-    "proceed": N_("Continued after warning"),
+    "proceed": N_("Continued"),
     "block": N_("Blocked"),
     "wait": N_("Waiting page"),
     "lock": N_("Locked"),
@@ -139,7 +139,7 @@ CHECK_STATES = {
     "passed": N_("Passed"),
     "failed": N_("Failed"),
     "unknown": N_("Could not be told"),
-    "skipped": N_("Not needed"),
+    "skipped": N_("Skipped"),
 }
 TENANT_STATES = {
     "onboarding": N_("Being connected"),
