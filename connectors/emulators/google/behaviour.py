@@ -51,6 +51,8 @@ class Behaviour:
         push_backoff_max: Longest wait between two tries of a push.
         latency: Time that every API call takes, within which it counts as under way.
         notifications: False is "drop" mode: changes are not notified at all.
+        untrash_restores: ``untrash`` gives back the place that trashing took away (the inbox). Not documented;
+            reported in https://github.com/elie222/inbox-zero/pull/3057.
         pull_wait: How long a pull waits for a first message.
     """
 
@@ -72,6 +74,7 @@ class Behaviour:
     push_backoff_max: float = 60.0
     pull_wait: float = 1.0
     latency: float = 0.0
+    untrash_restores: bool = True
     notifications: bool = True
 
     def save(self) -> dict[str, Any]:

@@ -159,8 +159,11 @@ def trash_thread(call: Call) -> dict[str, Any]:
 
 
 def untrash_thread(call: Call) -> dict[str, Any]:
-    """``threads.untrash``."""
-    return _relabel_thread(call, [], ["TRASH"])
+    """``threads.untrash``; see ``Behaviour.untrash_restores`` for the inbox."""
+    box = mailbox(call)
+    members = box.thread(call.path["id"])
+    box.untrash([m.id for m in members], restore=call.state.behaviour.untrash_restores)
+    return {"id": call.path["id"], "messages": [with_labels(box, m) for m in members]}
 
 
 def _relabel_thread(call: Call, add: list[str], remove: list[str]) -> dict[str, Any]:

@@ -189,10 +189,10 @@ def trash(call: Call) -> dict[str, Any]:
 
 
 def untrash(call: Call) -> dict[str, Any]:
-    """``messages.untrash``: the message does not go back to the inbox by itself."""
+    """``messages.untrash``; see ``Behaviour.untrash_restores`` for the inbox."""
     box = mailbox(call)
     message = box.get(call.path["id"])
-    box.modify([message.id], (), ("TRASH",))
+    box.untrash([message.id], restore=call.state.behaviour.untrash_restores)
     return with_labels(box, message)
 
 

@@ -34,6 +34,7 @@ class StoredMessage:
     added_at: float
     envelope: mime.Envelope
     classification: list[dict[str, Any]] = field(default_factory=list)
+    taken_by_trash: list[str] = field(default_factory=list)
     _text: str | None = None
 
     @property
@@ -242,6 +243,8 @@ class Mailbox:
             touched |= before | set(gained)
             done.append(message)
             message.labels = (before | set(gained)) - set(lost)
+            if "TRASH" in gained:
+                message.taken_by_trash = [label for label in lost if label in _ELSEWHERE]
             if gained:
                 self._record(message, "labelAdded", gained)
             if lost:
@@ -249,6 +252,13 @@ class Mailbox:
         if touched:
             self._changed(self, touched)
         return done
+
+    def untrash(self, ids: Sequence[str], *, restore: bool) -> None:
+        """Take messages out of the trash, with ``restore`` back to where they were."""
+        for message_id in ids:
+            message = self.messages[message_id]
+            back = message.taken_by_trash if restore and "TRASH" in message.labels else []
+            self.modify([message_id], back, ("TRASH",))
 
     def delete(self, ids: Iterable[str]) -> None:
         """Delete messages for good; ids that are gone are left out."""
@@ -333,6 +343,7 @@ class Mailbox:
                     "history_id": m.history_id,
                     "added_at": m.added_at,
                     "classification": m.classification,
+                    "taken_by_trash": m.taken_by_trash,
                 }
                 for m in self.messages.values()
             ],
@@ -359,6 +370,7 @@ class Mailbox:
                     added_at=item["added_at"],
                     envelope=mime.envelope(raw),
                     classification=item["classification"],
+                    taken_by_trash=item["taken_by_trash"],
                 )
             )
         self.drafts = dict(data["drafts"])

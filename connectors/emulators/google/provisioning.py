@@ -40,6 +40,7 @@ class Provisioning:
         faults: Faults | None = None,
         behaviour: Behaviour | None = None,
         seed: int | None = None,
+        signing_key: SigningKey | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.clock = clock or Clock()
@@ -50,7 +51,7 @@ class Provisioning:
         self.mailboxes_by_user: dict[str, Mailbox] = {}
         self.tokens = Tokens(self.clock.timestamp)
         self.quota = Quota(self.clock.timestamp)
-        self.signing_key = SigningKey.generate()
+        self.signing_key = signing_key or SigningKey.generate()
         self.pubsub = PubSub(self.clock.timestamp, self.faults)
         self._rng = random.Random(seed)  # noqa: S311 - ids and history gaps, no secrets
 
@@ -127,8 +128,12 @@ class Provisioning:
             self.accounts.groups[group.id] = group
             return group
 
-    def create_service_account(self, email: str) -> dict[str, str]:
+    def create_service_account(self, email: str, key: SigningKey | None = None) -> dict[str, str]:
         """Make a service account ``name@project.iam.gserviceaccount.com`` with one key.
+
+        Args:
+            email: The account's address.
+            key: Its key; by default a new one.
 
         Returns:
             The content of the JSON key file
@@ -137,7 +142,7 @@ class Provisioning:
         with self.lock:
             project = email.partition("@")[2].partition(".")[0]
             client_id = str(self._rng.randrange(10**20, 10**21))
-            key = SigningKey.generate()
+            key = key or SigningKey.generate()
             self.accounts.service_accounts[email] = ServiceAccount(email, client_id, project, [key])
             return {
                 "type": "service_account",

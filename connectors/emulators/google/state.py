@@ -31,6 +31,7 @@ class GoogleState(Provisioning):
         faults: The emulators' common fault rules, used here for notifications.
         behaviour: Switches; may be changed at any time.
         seed: For ids and history gaps; secrets never come from it.
+        signing_key: Signs ID tokens; by default a new one.
     """
 
     provider = "google"
@@ -43,8 +44,9 @@ class GoogleState(Provisioning):
         faults: Faults | None = None,
         behaviour: Behaviour | None = None,
         seed: int | None = None,
+        signing_key: SigningKey | None = None,
     ) -> None:
-        super().__init__(base_url, clock=clock, faults=faults, behaviour=behaviour, seed=seed)
+        super().__init__(base_url, clock=clock, faults=faults, behaviour=behaviour, seed=seed, signing_key=signing_key)
         self.title = "Google Workspace"
         self._pusher = Pusher(self.faults, self._prepare_push, self._settle_push, self._backoff)
         self.pubsub.push = self._pusher.submit

@@ -11,6 +11,7 @@ from typing import Any
 import google.auth.transport.requests
 import httpx
 import pytest
+import requests
 from google.auth import exceptions, iam
 from google.oauth2 import service_account
 from googleapiclient.errors import HttpError

@@ -183,6 +183,18 @@ def test_an_insert_needs_a_message_and_dates_it_as_asked(workspace: Workspace) -
     assert internal(undated, messages.import_) > stamp + 80_000
 
 
+@pytest.mark.parametrize(("restores", "labels"), [(True, {"INBOX", "STARRED"}), (False, {"STARRED"})])
+def test_untrashing_gives_the_inbox_back_where_switched_on(
+    workspace: Workspace, restores: bool, labels: set[str]
+) -> None:
+    workspace.state.behaviour.untrash_restores = restores
+    message_id = workspace.state.deliver(USER, mail(), labels=("INBOX", "STARRED"))
+    messages = workspace.gmail().messages()
+    messages.trash(userId="me", id=message_id).execute()
+    assert set(messages.untrash(userId="me", id=message_id).execute()["labelIds"]) == labels
+    assert set(messages.untrash(userId="me", id=message_id).execute()["labelIds"]) == labels
+
+
 def test_a_domain_may_disable_gmail_apps(workspace: Workspace) -> None:
     workspace.state.accounts.customers[CUSTOMER].gmail_api = False
     assert refused(workspace.gmail().getProfile(userId="me")) == (403, "domainPolicy")

@@ -129,7 +129,7 @@ def test_modify_trash_and_untrash_change_labels_and_are_in_the_history(workspace
     history = gmail.history().list(userId="me", startHistoryId=start).execute()["history"]
     added = [change["labelIds"] for record in history for change in record.get("labelsAdded", [])]
     removed = [change["labelIds"] for record in history for change in record.get("labelsRemoved", [])]
-    assert added == [["STARRED"], ["TRASH"]]
+    assert added == [["STARRED"], ["TRASH"], ["INBOX"]]
     assert removed == [["UNREAD"], ["INBOX"], ["TRASH"]]
     assert refused(gmail.messages().modify(userId="me", id=message_id, body={"addLabelIds": ["SENT"]})) == (
         400,
