@@ -34,6 +34,7 @@ from connectors.base.errors import (
 from connectors.base.http import SharedHttp
 from connectors.microsoft.config import MicrosoftConfig
 from connectors.microsoft.errors import (
+    MAIL_READ_WRITE,
     MAX_REQUEST_BYTES,
     GraphFault,
     graph_error,
@@ -120,6 +121,10 @@ def token_claims(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
+_REFUSAL_SECONDS = 1.0
+"""How long a refused token request is answered from memory: requests come in bunches."""
+
+
 class GraphClient:
     """Requests to Graph on behalf of one tenant.
 
@@ -145,6 +150,8 @@ class GraphClient:
         self._provider: AzureIdentityAccessTokenProvider | None = None
         self._token = ""
         self._token_until = 0.0
+        self._refusal: ConnectorError | None = None
+        self._refused_until = 0.0
 
     @property
     def requests(self) -> GraphRequests:
@@ -164,8 +171,7 @@ class GraphClient:
         read: bool,
         what: str,
         about_message: bool = False,
-        headers: dict[str, str] | None = None,
-        prefer: str = "",
+        needs: str = MAIL_READ_WRITE,
     ) -> Reply:
         """Send a request and raise the connector's error where Graph refuses it.
 
@@ -175,20 +181,22 @@ class GraphClient:
             read: Whether it may be sent twice.
             what: For messages: "reading a message".
             about_message: Whether 404 means that the message is gone.
-            headers: Further headers.
-            prefer: Further preferences.
+            needs: The permission it needs.
 
         Raises:
             ConnectorError: See :func:`connectors.microsoft.errors.graph_error`.
         """
-        reply = await self.exchange(info, mailbox=mailbox, read=read, what=what, headers=headers, prefer=prefer)
+        reply = await self.exchange(info, mailbox=mailbox, read=read, what=what)
         if reply.fault is not None:
-            raise self.error(reply.fault, what, about_message=about_message)
+            raise self.error(reply.fault, what, about_message=about_message, needs=needs)
         return reply
 
-    def error(self, fault: GraphFault, what: str, *, about_message: bool = False) -> ConnectorError:
+    def error(
+        self, fault: GraphFault, what: str, *, about_message: bool = False, needs: str = MAIL_READ_WRITE
+    ) -> ConnectorError:
         """The error for a refusal, with what our token says about our permissions."""
-        return graph_error(fault, what, about_message=about_message, roles=token_roles(self._token))
+        roles = token_roles(self._token)
+        return graph_error(fault, what, about_message=about_message, roles=roles, needs=needs)
 
     async def exchange(
         self,
@@ -282,14 +290,22 @@ class GraphClient:
         async with self._lock:
             if self._token != rejected and self._clock() < self._token_until:
                 return self._token
+            if self._refusal is not None and self._clock() < self._refused_until:
+                raise self._refusal  # asked a moment ago by a request that went along with this one
             if self._provider is None or (rejected and self._token == rejected):
                 self._provider = self._make_provider()  # with an empty token cache
-            self._token = await self._ask(self._provider)
+            try:
+                self._token = await self._ask(self._provider)
+            except ConnectorError as error:
+                self._refusal, self._refused_until = error, self._clock() + _REFUSAL_SECONDS
+                raise
+            self._refusal = None
             self._token_until = self._clock() + _TOKEN_REUSE_SECONDS
             return self._token
 
     async def fresh_token(self) -> str:
         """A token issued now, so that its roles are those granted now."""
+        self._refusal = None
         return await self.token(rejected=self._token)
 
     async def roles(self) -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from connectors.base.types import Mailbox
 from connectors.microsoft.client import GraphClient
+from connectors.microsoft.errors import USER_READ_ALL
 
 _SELECT = ["id", "mail", "displayName", "proxyAddresses", "accountEnabled", "userType"]
 _PAGE = 500
@@ -27,7 +28,7 @@ async def list_mailboxes(client: GraphClient) -> AsyncIterator[Mailbox]:
     """
     info = client.requests.users(_SELECT, _PAGE)
     while True:
-        reply = await client.call(info, read=True, what="listing the tenant's users")
+        reply = await client.call(info, read=True, what="listing the tenant's users", needs=USER_READ_ALL)
         for user in reply.values:
             mailbox = read_user(user)
             if mailbox is not None:

@@ -139,6 +139,7 @@ def graph_error(
     *,
     about_message: bool = False,
     roles: Collection[str] | None = None,
+    needs: str = MAIL_READ_WRITE,
 ) -> ConnectorError:
     """What a refused Graph request means.
 
@@ -148,6 +149,7 @@ def graph_error(
         about_message: Whether it was addressed to one message, so that 404 means that this is gone.
         roles: The roles in our token, if known: they tell a missing permission from a mailbox that is
             out of the scope the administrator gave us.
+        needs: The permission that such a request needs.
     """
     said = f"Graph answered {fault.status} {fault.code}".rstrip() + f" while {what}"
     if fault.status == 410 or fault.has("SyncStateNotFound", "SyncStateInvalid", "resyncRequired"):
@@ -176,9 +178,9 @@ def graph_error(
     if fault.status == 403:
         if roles is not None and not roles:
             return AccessRevoked(f"{said}: the tenant's token carries no permission any more.")
-        if roles is not None and MAIL_READ_WRITE in roles:
+        if roles is not None and needs in roles:
             return MailboxUnavailable(f"{said}: an access policy of the tenant excludes this mailbox.")
-        return PermissionMissing(MAIL_READ_WRITE, f"{said}: {MAIL_READ_WRITE} is missing.")
+        return PermissionMissing(needs, f"{said}: {needs} is missing.")
     if fault.status >= 500 or fault.status in (408, 409, 423):
         return Unavailable(f"{said}; tried again later.")
     return ConnectorError(f"{said}; nothing was changed.")

@@ -28,6 +28,12 @@ def test_the_same_body_is_identical() -> None:
     assert outcome.ok and outcome.identical
 
 
+def test_an_expected_link_that_was_never_written_is_missing_even_where_nothing_changed() -> None:
+    outcome = verify_body(SENT, SENT, [NEW, "https://gw.example/l/other"], [OLD])
+
+    assert outcome.missing == ("https://gw.example/l/other",)
+
+
 @pytest.mark.parametrize(
     "normalised",
     [

@@ -45,9 +45,7 @@ async def read(raw: bytes) -> list[Hint]:
 
 
 async def test_a_basic_notification_becomes_a_hint_with_its_secret_and_message() -> None:
-    assert await read(body(entry())) == [
-        Hint(SUBSCRIPTION, HintKind.CHANGED, "secretClientState", "AAMkADMx-_=")
-    ]
+    assert await read(body(entry())) == [Hint(SUBSCRIPTION, HintKind.CHANGED, "secretClientState", "AAMkADMx-_=")]
 
 
 @pytest.mark.parametrize(
