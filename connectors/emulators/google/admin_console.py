@@ -112,7 +112,7 @@ class AdminConsole:
                     request, found, 400, client_id=client_id, scopes=text, overwrite=overwrite, error=error
                 )
             self._state.delegate(found[1].id, client_id, scopes)
-            return self._table(request, found, done=f"Client {client_id} may use {len(scopes)} scopes.")
+            return self._table(request, found, done=f"Client {client_id} is authorized.")
 
     def _refuse(self, customer: Customer, client_id: str, scopes: list[str], overwrite: bool) -> str:
         if self._state.accounts.service_account_of(client_id) is None:

@@ -8,6 +8,7 @@ enumerations, partial responses (https://developers.google.com/workspace/gmail/a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -156,23 +157,19 @@ async def serve(
     Raises:
         ApiError: It is refused.
     """
-    with state.lock:
-        grant = state.tokens.check(_authorization(request))
-        if not grant.scopes & method.scopes:
-            raise insufficient_scope(method.scopes, method.id)
-        path = {name: str(value) for name, value in request.path_params.items()}
-        call = Call(state, grant, path, _query(request, method), body, media)
-        user = gate(call, method) if gate is not None else None
-        running = state.quota.call(user, state.behaviour) if user is not None else None
-        if running is not None:
-            running.__enter__()
-    try:
+    with contextlib.ExitStack() as under_way:
+        with state.lock:
+            grant = state.tokens.check(_authorization(request))
+            if not grant.scopes & method.scopes:
+                raise insufficient_scope(method.scopes, method.id)
+            path = {name: str(value) for name, value in request.path_params.items()}
+            call = Call(state, grant, path, _query(request, method), body, media)
+            user = gate(call, method) if gate is not None else None
+            if user is not None:
+                under_way.enter_context(state.quota.call(user, state.behaviour))
         if state.behaviour.latency:
             await asyncio.sleep(state.behaviour.latency)
         answer = await _run(state, method, call)
-    finally:
-        if running is not None:
-            running.__exit__(None, None, None)
     return respond(answer, request.query_params.get("fields"))
 
 
