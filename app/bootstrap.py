@@ -166,7 +166,7 @@ def _google_config(settings: Settings) -> Any:
         token_uri=settings.google_token_url,
         oidc_issuer=settings.google_issuer,
         certs_url=settings.google_certs_url,
-        admin_console=settings.google_admin_url,
+        admin_console=settings.google_admin_url.rstrip("/"),
         **options,
     )
 

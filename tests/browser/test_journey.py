@@ -79,9 +79,10 @@ def delegate(page: Page, demo: Demo, place: Place) -> None:
         page.get_by_test_id("open-admin-console").click()
     admin = opened.value
     admin.get_by_text(place.admin).first.click()
-    admin.get_by_label("Client ID").fill(client_id)
-    admin.get_by_label("OAuth scopes").fill(scopes)
+    admin.get_by_role("textbox", name="Client ID").fill(client_id)
+    admin.get_by_role("textbox", name="OAuth scopes").fill(scopes)
     admin.get_by_role("button", name="Authorize").click()
+    expect(admin.get_by_role("status")).to_be_visible()
     admin.close()
 
 

@@ -49,6 +49,10 @@ BODY_CSP = (
 """The mail's document: no script at all, and images from the message or from loopback only."""
 
 
+APART = ("Trash", "Spam", "Deleted Items", "Junk Email")
+"""Places that "All" leaves out, as mail clients do; each has its own list."""
+
+
 @dataclass(frozen=True, slots=True)
 class ViewMailbox:
     """A mailbox in the list. ``unread`` counts messages."""
@@ -188,7 +192,8 @@ class _Pages:
             return self._gone(request, f"There is no mailbox {address}.")
         place = request.query_params.get("place")
         places = sorted({message.place for message in messages})
-        shown = [message for message in messages if place in (None, message.place)]
+        everywhere = [message for message in messages if message.place not in APART]
+        shown = everywhere if place is None else [message for message in messages if message.place == place]
         template = "viewer_list.html" if "fragment" in request.query_params else "viewer_messages.html"
         return self._page(
             request,
@@ -197,7 +202,7 @@ class _Pages:
             messages=shown,
             places=places,
             place=place,
-            total=len(messages),
+            total=len(everywhere),
         )
 
     async def message(self, request: Request) -> Response:
