@@ -165,6 +165,15 @@ class LinkJudge:
             {"url": url[:_EVIDENCE]},
         )
 
+    def frame(self, target: str, part: str) -> Finding:
+        """The finding for a frame or plug-in that loads another page into the message."""
+        return Finding(
+            "embedded_frame",
+            f"{part} frame",
+            "The message loads another page into itself; mail clients do not show it.",
+            {"target": target[:_EVIDENCE]},
+        )
+
     def forwarded(self, url: str, target: str, part: str, kind: LinkKind) -> Finding:
         """The finding for a link of ours that was made for another message or recipient."""
         return Finding(

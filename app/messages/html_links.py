@@ -9,7 +9,7 @@ first counts. Images and style sheets are no links.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import turbohtml
@@ -20,7 +20,8 @@ from app.messages.types import LinkKind
 from app.messages.urls import TargetClass, resolve
 
 _SELECTOR: Final = (
-    "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript"
+    "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript,"
+    "iframe,frame,object,embed"
 )
 _COMMENT = re.compile(r"<!--\s*\[if[^\]]*\]>", re.I)
 _COMMENT_END = re.compile(r"--!?>")
@@ -43,6 +44,7 @@ _HTML_LINKS: Final = {
 }
 _NOT_CLICKABLE: Final = frozenset({"link", "image", "use", "feimage", "filter", "pattern", "lineargradient"})
 _RAW_TEXT: Final = frozenset({"style", "script", "title", "textarea"})
+_FRAMES: Final = {"iframe": "src", "frame": "src", "embed": "src", "object": "data"}
 _ANIMATIONS: Final = frozenset({"animate", "set"})
 _MAX_NESTED: Final = 4
 _MAX_TEXT: Final = 500
@@ -92,6 +94,7 @@ class Found:
         raw: Offset and name of elements whose content is no markup.
         document: The parsed document.
         parsed: The text that was parsed, of the same length as the view.
+        frames: Targets of frames and plug-ins, which load without a click.
         has_noscript: Whether scripting decides how the text is read.
     """
 
@@ -101,6 +104,7 @@ class Found:
     document: markup.Document
     parsed: str
     has_noscript: bool = False
+    frames: list[str] = field(default_factory=list)
 
 
 def find_links(view: View) -> Found:
@@ -158,6 +162,8 @@ def _scan(
                 _meta(view, parsed, start, base, found)
         elif tag in _ANIMATIONS:
             _animation(view, parsed, start, found)
+        elif tag in _FRAMES:
+            _frame(view, element, base, found)
         elif tag == "noscript":
             found.has_noscript = True
         elif depth or tag not in _NOT_CLICKABLE:
@@ -210,6 +216,14 @@ def _kind(tag: str, name: str, namespace: turbohtml.Namespace, depth: int) -> Li
             return LinkKind.SVG if tag == "a" else LinkKind.CONDITIONAL if depth and name == "href" else None
         return LinkKind.MATHML
     return LinkKind.PING if tag == "a" and name == "ping" else None
+
+
+def _frame(view: View, element: markup.Element, base: str | None, found: Found) -> None:
+    value = element.attr(_FRAMES[element.tag])
+    if value:
+        target, url = resolve(view.human(value), base)
+        if target is not TargetClass.OTHER:
+            found.frames.append(url)
 
 
 def _text_after(view: View, parsed: str, tag: str, start: int) -> str:

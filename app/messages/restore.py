@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
+from app.messages.coverage import Role, role_of
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, parse
 from app.messages.transfer import Body, RawSplice, Restoration, open_body
@@ -19,6 +20,8 @@ from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, Re
 
 _URL = re.compile(r"https?://(?:(?!https?://)[A-Za-z0-9.\-_~%:/\[\]])*(?!https?://)[A-Za-z0-9_\-]", re.I)
 _OPENING = '<a href="'
+_REWRITTEN = frozenset({Role.HTML, Role.TEXT, Role.MARKUP})
+
 Opener = Callable[[str], OpenedLink | None]
 
 
@@ -83,7 +86,7 @@ def restore(raw: bytes, open_link: Opener, undo: bytes | None = None) -> Restore
     splices: list[RawSplice] = []
     restored = 0
     for part in parse(content).walk():
-        if part.is_leaf and part.content_type in ("text/html", "text/plain"):
+        if part.is_leaf and role_of(part) in _REWRITTEN:
             made = _leaf(content, part, open_link, failed)
             restored += len(made)
             splices += made

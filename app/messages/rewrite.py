@@ -78,10 +78,21 @@ class Writer:
         """
         found = find_links(view)
         candidates = found.candidates
+        for frame in found.frames:
+            self.findings.append(self.judge.frame(frame, part))
         bare = find_bare_addresses(view, found, bare_domains=self.plan.bare_domains)
         if bare:
             candidates = sorted([*candidates, *bare], key=lambda c: (c.start, c.end))
         return self._changes(candidates, view, part, source_of, markup=True)
+
+    def report(self, view: View, part: str, kind: LinkKind, *, is_html: bool) -> None:
+        """Judge the links of a part that is left as it is."""
+        candidates = find_links(view).candidates if is_html else text_candidates(view, self.plan)
+        for candidate in candidates:
+            candidate.kind = kind
+            source = view.bytes_of(candidate.start, candidate.end)
+            link = self.judge.judge(candidate, candidate.url, source, part, (), unsubscribe=False)
+            self.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
 
     def text(self, view: View, part: str, source_of: Callable[[int, int], bytes]) -> list[Change]:
         """Changes for the addresses of a text part."""

@@ -7,18 +7,21 @@ import re
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
 from app.messages.classify import classify_parts
+from app.messages.coverage import Role, role_of, uncovered
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
 from app.messages.transfer import Base64Body, Body, RawSplice, Splice, open_body
 from app.messages.types import (
     BodyResult,
+    LinkKind,
     SkipReason,
     TransformPlan,
     TransformResult,
 )
 
-_HTML = frozenset({"text/html"})
+_MAX_ATTACHMENT = 20 * 1024 * 1024
+_FOLD = re.compile(r"\r?\n[ \t]")
 _ANGLE = re.compile(rb"<\s*([^<>]*?)\s*>")
 _DEFECTS = {
     "no_boundary": "A multipart names no boundary, so its parts cannot be told apart; it was left as it is.",
@@ -65,11 +68,15 @@ class _Message:
             writer.warn(code, path, _DEFECTS[code])
         amp: list[Part] = []
         for part in self.structure.walk():
-            if part.is_leaf:
-                if part.content_type == "text/x-amp-html":
-                    amp.append(part)
-                else:
-                    self._leaf(part)
+            if not part.is_leaf:
+                continue
+            role = role_of(part)
+            if role is Role.HTML or role is Role.TEXT:
+                self._leaf(part, role)
+            elif role is Role.AMP:
+                amp.append(part)
+            elif role is not Role.OTHER:
+                self._attachment(part, role)
         if self.raw_splices and self.plan.remove_amp:
             for part in amp:
                 self._remove(part)
@@ -95,22 +102,52 @@ class _Message:
             self.raw, False, tuple(writer.links), tuple(writer.warnings), None, None, tuple(writer.findings)
         )
 
-    def _leaf(self, part: Part) -> None:
-        kind = part.content_type
-        is_html = kind in _HTML
-        if not is_html and kind != "text/plain":
+    def _leaf(self, part: Part, role: Role) -> None:
+        is_html = role is not Role.TEXT
+        report_only = is_html and part.disposition == "attachment" and not self.plan.html_attachments
+        opened = self._open(part)
+        if opened is None:
             return
-        if part.disposition == "attachment" and (not is_html or not self.plan.html_attachments):
-            return
+        body, view = opened
+        if report_only and view is not None:
+            self.writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
+        elif view is None:
+            self._transcoded(part, body, is_html)
+        else:
+            self._view(part, body, view, is_html)
+
+    def _open(self, part: Part) -> tuple[Body, View | None] | None:
         body = open_body(self.raw[part.body_start : part.body_end], part.encoding, self.eol)
         if body is None:
             self.writer.warn("unknown_encoding", part.path, f"The part's encoding {part.encoding} is not supported.")
+            return None
+        return body, open_view(body.data, part.charset)
+
+    def _attachment(self, part: Part, role: Role) -> None:
+        """Report, and where the policy says so rewrite, what stands in parts that are not shown with the message."""
+        writer = self.writer
+        if role is Role.UNCOVERED:
+            writer.warn("not_covered", part.path, f"Links in {uncovered(part)} are not looked at.")
             return
-        view = open_view(body.data, part.charset)
+        if part.body_end - part.body_start > _MAX_ATTACHMENT:
+            writer.warn("too_large", part.path, "The attachment is too large to look for links in it.")
+            return
+        opened = self._open(part)
+        if opened is None:
+            return
+        body, view = opened
         if view is None:
-            self._transcoded(part, body, is_html)
+            writer.warn("not_covered", part.path, "Links in an attachment with UTF-7 text are not looked at.")
             return
-        self._view(part, body, view, is_html)
+        if role is Role.CALENDAR:
+            text = _unfolded(view)
+            writer.report(StringView(text), part.path, LinkKind.CALENDAR, is_html=False)
+        elif role is Role.ATTACHED_TEXT:
+            writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=False)
+        elif self.plan.rewrite_attachments:
+            self._view(part, body, view, is_html=True)
+        else:
+            writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
 
     def _view(self, part: Part, body: Body, view: View, is_html: bool) -> None:
         def source_of(start: int, end: int) -> bytes:
@@ -162,6 +199,12 @@ class _Message:
                 end += len(eol)
                 break
         self.raw_splices.append(RawSplice(part.delimiter, end, b"", False))
+
+
+def _unfolded(view: View) -> str:
+    """The text of a calendar part with its folded lines joined and its escapes resolved (RFC 5545 section 3.1)."""
+    text = _FOLD.sub("", view.decode(0, len(view.text)))
+    return text.replace("\\n", "\n").replace("\\N", "\n").replace("\\,", ",").replace("\\;", ";")
 
 
 def unsubscribe_targets(root: Part) -> frozenset[str]:

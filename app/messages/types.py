@@ -170,6 +170,7 @@ class TransformPlan:
         tracking_patterns: The tenant's own RE2 patterns of tracking parameter names.
         tag: Text put as ``title`` on rewritten anchors ("protected link"), None for none.
         html_attachments: Rewrite ``text/html`` parts that are marked as attachments too.
+        rewrite_attachments: Rewrite HTML, XHTML and SVG files of other types too; False only reports their links.
         remove_amp: Remove ``text/x-amp-html`` alternatives from a message that is rewritten.
         leave_unsubscribe: Leave links of the body that also stand in ``List-Unsubscribe`` as they are.
         qr: What to do with QR codes: ``report``, ``deface`` or ``replace``.
@@ -189,6 +190,7 @@ class TransformPlan:
     tracking_patterns: tuple[str, ...] = ()
     tag: str | None = None
     html_attachments: bool = True
+    rewrite_attachments: bool = False
     remove_amp: bool = True
     leave_unsubscribe: bool = False
     qr: str = "report"
