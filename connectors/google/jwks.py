@@ -17,7 +17,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from connectors.base.errors import Unavailable
+from connectors.base.errors import Transient, Unavailable
 from connectors.base.http import SharedHttp
 
 LEEWAY = 60
@@ -56,7 +56,7 @@ class KeyCache:
         """The key set, fetched anew if stale, or if it lacks ``key_id`` and was not just fetched.
 
         Raises:
-            Unavailable: There are no keys, and none can be had now.
+            Transient: There are no keys, and none can be had now.
         """
         if self._usable(key_id):
             assert self._keys is not None
@@ -93,7 +93,7 @@ class KeyCache:
             if self._keys is None:
                 raise Unavailable("The provider's public keys are not readable.") from error
             return
-        except Unavailable:
+        except Transient:
             if self._keys is None:
                 raise
             return  # the keys at hand go on being used; a stale key is still one of the provider's
@@ -122,7 +122,7 @@ async def validate(
 
     Raises:
         TokenRefused: It is not valid.
-        Unavailable: The keys cannot be had; nothing is known about the token.
+        Transient: The keys cannot be had; nothing is known about the token.
     """
     if not audience or len(token) > MAX_TOKEN_CHARS:
         raise TokenRefused("The token is too long, or no audience is configured.")

@@ -61,7 +61,7 @@ class GoogleNotifications:
         Raises:
             PermissionError: It does not come from our push subscription.
             ValueError: It is not a Gmail notification; says why. Acknowledge it, or it comes for days.
-            connectors.base.errors.Unavailable: Google's keys cannot be had now: answer 503, it comes again.
+            connectors.base.errors.Transient: Google's keys cannot be had now: answer 503, it comes again.
         """
         if len(body) > MAX_BODY_BYTES:
             raise ValueError(f"The notification is larger than {MAX_BODY_BYTES} bytes.")

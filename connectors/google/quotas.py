@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from connectors.base.errors import Throttled
 
 UNITS: dict[str, int] = {
-    "gmail.users.getProfile": 5,
+    "gmail.users.getProfile": 1,
     "gmail.users.watch": 100,
     "gmail.users.stop": 50,
     "gmail.users.history.list": 2,

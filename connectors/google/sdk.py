@@ -134,11 +134,13 @@ def with_media(request: Any, base: str, media: bytes) -> Any:
 
 
 class _BlockingTransport:
-    """google-auth's transport interface over httpx, for the IAM signer; used in a worker thread only."""
+    """google-auth's transport interface over httpx, for the IAM signer; used in a worker thread only.
+
+    A connection per call: there is one signature per mailbox and hour, and nothing is left open in a thread.
+    """
 
     def __init__(self, iam_base: str) -> None:
         self._iam_base = iam_base
-        self._client = httpx.Client(timeout=20.0, follow_redirects=False)
 
     def __call__(
         self,
@@ -152,8 +154,8 @@ class _BlockingTransport:
         if url.startswith(_IAM_HOST):
             url = self._iam_base + url[len(_IAM_HOST) :]
         try:
-            response = self._client.request(
-                method, url, content=body, headers=dict(headers or {}), timeout=timeout or 20.0
+            response = httpx.request(
+                method, url, content=body, headers=dict(headers or {}), timeout=timeout or 20.0, follow_redirects=False
             )
         except httpx.HTTPError as error:
             transport_error = import_module("google.auth.exceptions").TransportError

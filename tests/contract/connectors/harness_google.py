@@ -19,6 +19,7 @@ from connectors.base.types import Content, FetchedMessage, Mailbox, MessageRef, 
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.google.accounts import NewUser
 from connectors.emulators.google.mailbox import StoredMessage
+from connectors.emulators.google.quota import Quota
 from connectors.emulators.google.state import GoogleState
 from connectors.emulators.testing import Emulators
 from connectors.google.config import SCOPE_USERS, GoogleConfig, KeyFile
@@ -109,6 +110,7 @@ class GoogleWorld:
         """As it was created: cheaper than creating it again, which makes new keys."""
         self.state.faults.clear()
         self.state.clock.set_offset(0)
+        self.state.quota = Quota(self.state.clock.timestamp)
         self.state.load(json.loads(self._snapshot))
 
     @property
