@@ -20,7 +20,7 @@ import zxingcpp
 
 from app.messages.qr.bitmaps import Bitmap, gray, has_alpha, is_colored, on_ground, spread
 from app.messages.qr.patterns import has_contrast, looks_like_codes
-from app.messages.qr.types import Decoder, Point, QrCode, Quad
+from app.messages.qr.types import Decoder, Point, QrCode, Quad, scaled
 
 _FORMATS: Final = zxingcpp.barcode_formats_from_str("QRCode,MicroQRCode,RMQRCode")
 _OPENCV_SIDE: Final = 1_400
@@ -59,7 +59,7 @@ def find_in_bitmap(bitmap: Bitmap, max_codes: int, frame: int = 0, orientation: 
     found: list[_Reading] = []
     for plane in _planes(bitmap):
         for reading in found:
-            _cover(plane.pixels, _scaled(reading.corners, plane.scale))
+            _cover(plane.pixels, scaled(reading.corners, plane.scale))
         for _ in range(_MAX_ROUNDS):
             readings = _read_plane(plane, orientation, bool(found))
             new = [reading for reading in readings if _is_new(reading, found)]
@@ -67,7 +67,7 @@ def find_in_bitmap(bitmap: Bitmap, max_codes: int, frame: int = 0, orientation: 
             if not new or len(found) >= max_codes:
                 break
             for reading in new:
-                _cover(plane.pixels, _scaled(reading.corners, plane.scale))
+                _cover(plane.pixels, scaled(reading.corners, plane.scale))
     return [_code(reading, frame) for reading in found[:max_codes]]
 
 
@@ -114,9 +114,7 @@ def _read_plane(plane: _Plane, orientation: int, some_found: bool) -> list[_Read
     if plane.first:
         readings = _zxing(plane.pixels)
         if readings:
-            return [
-                reading._replace(corners=_scaled(reading.corners, 1 / plane.scale)) for reading in readings
-            ]
+            return [reading._replace(corners=scaled(reading.corners, 1 / plane.scale)) for reading in readings]
     small, scale = _reduced(plane.pixels, _HARD_SIDE)
     is_small = max(small.shape) <= _SMALL_SIDE
     # A small picture gets the cheap readings even where no pattern stands out, unless it gave a code already.
@@ -131,7 +129,7 @@ def _read_plane(plane: _Plane, orientation: int, some_found: bool) -> list[_Read
     if not readings and (plausible or looks_like_codes(small)):
         readings = _first_result(_opencv_attempts(orientation, is_small), small)
     factor = 1 / (scale * plane.scale)
-    return [reading._replace(corners=_scaled(reading.corners, factor)) for reading in readings]
+    return [reading._replace(corners=scaled(reading.corners, factor)) for reading in readings]
 
 
 def _first_result(attempts: Iterable[Callable[[Bitmap], list[_Reading]]], plane: Bitmap) -> list[_Reading]:
@@ -151,17 +149,11 @@ def _opencv_attempts(orientation: int, is_small: bool) -> list[Callable[[Bitmap]
     return attempts
 
 
-def _scaled(corners: Quad, factor: float) -> Quad:
-    return cast(Quad, tuple((x * factor, y * factor) for x, y in corners))
-
-
 # -- zxing-cpp -----------------------------------------------------------------------------------------
 
 
 def _zxing(plane: Bitmap, binarizer: zxingcpp.Binarizer = zxingcpp.Binarizer.LocalAverage) -> list[_Reading]:
-    codes = zxingcpp.read_barcodes(
-        plane, formats=_FORMATS, text_mode=zxingcpp.TextMode.Plain, binarizer=binarizer
-    )
+    codes = zxingcpp.read_barcodes(plane, formats=_FORMATS, text_mode=zxingcpp.TextMode.Plain, binarizer=binarizer)
     return [_from_zxing(code, 1.0, plane) for code in codes if code.text]
 
 
@@ -224,13 +216,9 @@ def _stretched(plane: Bitmap) -> Bitmap:
 # -- OpenCV --------------------------------------------------------------------------------------------
 
 
-def _opencv(
-    plane: Bitmap, orientation: int, detector: cv2.QRCodeDetector | cv2.QRCodeDetectorAruco
-) -> list[_Reading]:
+def _opencv(plane: Bitmap, orientation: int, detector: cv2.QRCodeDetector | cv2.QRCodeDetectorAruco) -> list[_Reading]:
     scale = min(1.0, _OPENCV_SIDE / max(plane.shape))
-    small = (
-        plane if scale == 1.0 else cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    )
+    small = plane if scale == 1.0 else cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     mirrored = orientation in (2, 4, 5, 7)
     if mirrored:
         small = cv2.flip(small, 1)
@@ -255,9 +243,7 @@ def _opencv(
 def _outer(points: Bitmap) -> list[Point]:
     """Move corners that are centers of the outermost pixels to those pixels' outer edges."""
     middle = points.mean(axis=0)
-    return [
-        (float(x + np.sign(x - middle[0]) * 0.5), float(y + np.sign(y - middle[1]) * 0.5)) for x, y in points
-    ]
+    return [(float(x + np.sign(x - middle[0]) * 0.5), float(y + np.sign(y - middle[1]) * 0.5)) for x, y in points]
 
 
 def _text(raw: bytes) -> str:

@@ -116,9 +116,7 @@ def _jpeg(data: bytes) -> ImageHeader | None:
             continue
         size = _big(data, at + 2, 2)
         if marker in _SIZED_MARKERS:
-            header = ImageHeader(
-                "jpeg", _big(data, at + 7, 2), _big(data, at + 5, 2), orientation=orientation
-            )
+            header = ImageHeader("jpeg", _big(data, at + 7, 2), _big(data, at + 5, 2), orientation=orientation)
             return _usable(header)
         if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\x00\x00":
             orientation = _exif_orientation(data[at + 10 : at + 2 + size])
@@ -161,9 +159,7 @@ def _color_table(flags: int) -> int:
 def _webp(data: bytes) -> ImageHeader | None:
     kind = data[12:16]
     if kind == b"VP8X":
-        header = ImageHeader(
-            "webp", _little(data, 24, 3) + 1, _little(data, 27, 3) + 1, bool(data[20] & 0x02)
-        )
+        header = ImageHeader("webp", _little(data, 24, 3) + 1, _little(data, 27, 3) + 1, bool(data[20] & 0x02))
         return _usable(_webp_exif(data, header) if data[20] & 0x08 else header)
     if kind == b"VP8L":
         bits = _little(data, 21, 4)
@@ -193,9 +189,7 @@ def _bmp(data: bytes) -> ImageHeader | None:
     if _little(data, 14, 4) == 12:
         return _usable(ImageHeader("bmp", _little(data, 18, 2), _little(data, 20, 2)))
     height = _little(data, 22, 4)
-    return _usable(
-        ImageHeader("bmp", _little(data, 18, 4), height if height < 1 << 31 else (1 << 32) - height)
-    )
+    return _usable(ImageHeader("bmp", _little(data, 18, 4), height if height < 1 << 31 else (1 << 32) - height))
 
 
 def _exif_orientation(tiff: bytes) -> int:

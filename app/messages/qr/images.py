@@ -69,9 +69,7 @@ def scan(image_bytes: bytes, limits: QrLimits = DEFAULT_LIMITS) -> QrScan:
 
 def _same(code: QrCode, other: QrCode) -> bool:
     """Whether a code is one of an earlier frame, still standing."""
-    return code.text == other.text and all(
-        abs(one - two) < 6 for one, two in zip(code.box, other.box, strict=True)
-    )
+    return code.text == other.text and all(abs(one - two) < 6 for one, two in zip(code.box, other.box, strict=True))
 
 
 def join(images: Sequence[bytes], limits: QrLimits = DEFAULT_LIMITS) -> tuple[JoinedCode, ...]:
@@ -108,9 +106,7 @@ def join(images: Sequence[bytes], limits: QrLimits = DEFAULT_LIMITS) -> tuple[Jo
             for code in find_in_bitmap(whole, limits.max_codes):
                 if code.text not in alone:
                     alone.add(code.text)
-                    found.append(
-                        JoinedCode(code.text, numbers, "across" if direction == "across" else "down")
-                    )
+                    found.append(JoinedCode(code.text, numbers, "across" if direction == "across" else "down"))
     return tuple(found)
 
 
@@ -132,6 +128,4 @@ def _together(planes: Sequence[Bitmap], across: bool) -> Bitmap | None:
         below = side - height if across else 0
         beside = 0 if across else side - width
         fitted.append(np.pad(plane, ((0, below), (0, beside)), constant_values=255))
-    return np.ascontiguousarray(np.hstack(fitted) if across else np.vstack(fitted)).astype(
-        np.uint8, copy=False
-    )
+    return np.ascontiguousarray(np.hstack(fitted) if across else np.vstack(fitted)).astype(np.uint8, copy=False)

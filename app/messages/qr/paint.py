@@ -64,9 +64,7 @@ def deface(image_bytes: bytes, codes: Iterable[QrCode], limits: QrLimits = _LIMI
     return painted
 
 
-def replace(
-    image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str], limits: QrLimits = _LIMITS
-) -> bytes:
+def replace(image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str], limits: QrLimits = _LIMITS) -> bytes:
     """Draw other codes in the place of those found.
 
     The new symbol takes the old one's place, turned, mirrored and foreshortened as it was. Where the place is
@@ -104,9 +102,7 @@ def replace(
             else:
                 frames[place.frame] = drawn
     painted = _written(image_bytes, decoded, frames)
-    unreadable = [
-        code for code, text in pairs if code not in failed and not _both_read(painted, code, text, limits)
-    ]
+    unreadable = [code for code, text in pairs if code not in failed and not _both_read(painted, code, text, limits)]
     return painted if not unreadable else _second_try(image_bytes, pairs, failed + unreadable, limits)
 
 
@@ -335,9 +331,4 @@ def _texts_at(image: bytes, limits: QrLimits) -> list[tuple[str, Quad]]:
 def _overlap(first: Quad, second: Quad) -> bool:
     xs, ys = [p[0] for p in first], [p[1] for p in first]
     other_xs, other_ys = [p[0] for p in second], [p[1] for p in second]
-    return (
-        min(xs) < max(other_xs)
-        and min(other_xs) < max(xs)
-        and min(ys) < max(other_ys)
-        and min(other_ys) < max(ys)
-    )
+    return min(xs) < max(other_xs) and min(other_xs) < max(xs) and min(ys) < max(other_ys) and min(other_ys) < max(ys)

@@ -36,9 +36,7 @@ def looks_like_codes(plane: Bitmap) -> bool:
     Tolerant on purpose: it only saves decoders the pictures that have nothing to decode.
     """
     if max(plane.shape) < _DOUBLE_BELOW:
-        plane = cv2.resize(plane, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR).astype(
-            np.uint8, copy=False
-        )
+        plane = cv2.resize(plane, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     _, overall = cv2.threshold(plane, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     if _has_pair(overall.astype(np.uint8, copy=False)):
         return True
@@ -55,12 +53,7 @@ def _has_pair(binary: Bitmap) -> bool:
     down = np.ascontiguousarray(_module_sizes(np.ascontiguousarray(binary.T)).T)
     kernel = np.ones((3, 3), np.uint8)
     near_across, near_down = cv2.dilate(across, kernel), cv2.dilate(down, kernel)
-    both = (
-        (near_across > 0)
-        & (near_down > 0)
-        & (near_across < near_down * 1.8)
-        & (near_down < near_across * 1.8)
-    )
+    both = (near_across > 0) & (near_down > 0) & (near_across < near_down * 1.8) & (near_down < near_across * 1.8)
     if not both.any():
         return False
     merged = cv2.dilate(both.astype(np.uint8), kernel)

@@ -87,6 +87,12 @@ class QrScan:
         return not self.notes
 
 
+def scaled(corners: Quad, factor: float) -> Quad:
+    """Return corners in pixels of a bitmap that is larger by a factor."""
+    (a, b), (c, d), (e, f), (g, h) = corners
+    return (a * factor, b * factor), (c * factor, d * factor), (e * factor, f * factor), (g * factor, h * factor)
+
+
 def reading_order(codes: Iterable[QrCode]) -> tuple[QrCode, ...]:
     """Sort codes by frame, then from top to bottom and left to right."""
     return tuple(sorted(codes, key=lambda code: (code.frame, code.box[1], code.box[0], code.text)))
