@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 _ALIASES = {
@@ -132,22 +133,82 @@ class View:
             return piece
         return self.bytes_of(start, end).decode(self.codec, "replace")
 
-    def width(self, character: str) -> int:
-        """How many characters of the view a decoded character takes."""
-        if character.isascii():
-            return 1
-        return max(len(character.encode(self.codec, "replace")) // self._unit, 1)
+    def spelled(self, start: int, end: int) -> tuple[str, Sequence[int]]:
+        """Decode a range for reading, with the place of every character, and of the end, in the view.
 
-    def encode_units(self, text: str) -> int:
-        """How many characters of the view a decoded text takes (-1: it cannot be told)."""
-        if self.codec in _STATEFUL or self.codec == "hz":
-            return -1
-        if text.isascii() and self._unit == 1:
-            return len(text)
+        Where the bytes cannot be decoded every one of them is a character of its own.
+        """
+        piece = self.text[start:end]
+        if piece.isascii():
+            return piece, range(start, end + 1)
+        text = self.bytes_of(start, end).decode(self.codec, "replace")
+        places = [start]
+        at = start
         try:
-            return len(text.encode(self.codec)) // self._unit
+            if self.codec in _STATEFUL:
+                return self._spelled_in_states(start, end)
+            for character in text:
+                at += 1 if character.isascii() else len(character.encode(self.codec)) // self._unit
+                places.append(at)
         except UnicodeError:
-            return -1
+            at = -1
+        return (text, places) if at == end else (piece, range(start, end + 1))
+
+    def reader(self) -> tuple[str, Callable[[int], int]]:
+        """The whole text for reading, with a function from its offsets (asked in rising order) to those of the view.
+
+        Costs no more than decoding and encoding once, however long the text is.
+        """
+        source = self.text
+        if source.isascii() or self.codec in _STATEFUL:
+            text, places = self.spelled(0, len(source))
+            return text, places.__getitem__
+        text = self.bytes_of(0, len(source)).decode(self.codec, "replace")
+        try:
+            whole = len(text.encode(self.codec)) == len(source) * self._unit
+        except UnicodeError:
+            whole = False
+        if not whole or "\ufffd" in text:
+            return source, lambda at: at
+        done = [0, 0]
+
+        def place(at: int) -> int:
+            done[1] += len(text[done[0] : at].encode(self.codec)) // self._unit
+            done[0] = at
+            return done[1]
+
+        return text, place
+
+    def _spelled_in_states(self, start: int, end: int) -> tuple[str, Sequence[int]]:
+        data = self.bytes_of(start, end)
+        out: list[str] = []
+        places: list[int] = []
+        shift = b""
+        at = 0
+        for hit in [*_SHIFT.finditer(data), None]:
+            stop = hit.start() if hit else len(data)
+            text = (shift + data[at:stop]).decode(self.codec)
+            step = 2 if shift.startswith(b"\x1b$") else 1
+            if len(text) * step != stop - at:
+                return self.text[start:end], range(start, end + 1)
+            out.append(text)
+            places += range(start + at, start + stop, step)
+            if hit:
+                shift, at = hit[0], hit.end()
+        places.append(end)
+        return "".join(out), places
+
+    def settle(self, start: int, end: int) -> int:
+        """Move the end of an address so that the text behind it is read in the state it was written in (ISO-2022)."""
+        if self.codec not in _STATEFUL or self._unit > 1:
+            return end
+        shifts = list(_SHIFT.finditer(self._data, start, end))
+        if not shifts or shifts[-1][0][:2] == b"\x1b(":
+            return end
+        following = _SHIFT.match(self._data, end)
+        if following and following[0] in (b"\x1b(B", b"\x1b(J"):
+            return following.end()
+        return shifts[-1].start()
 
     def encode(self, text: str) -> bytes:
         """Encode ASCII text of ours (gateway URLs, tags) for insertion, or words of a tenant as far as possible."""
@@ -188,13 +249,13 @@ class StringView(View):
         """Text that a parser made is readable already."""
         return text
 
-    def width(self, character: str) -> int:
-        """Every character takes one."""
-        return 1
+    def spelled(self, start: int, end: int) -> tuple[str, Sequence[int]]:
+        """The characters themselves."""
+        return self.text[start:end], range(start, end + 1)
 
-    def encode_units(self, text: str) -> int:
-        """Every character takes one."""
-        return len(text)
+    def reader(self) -> tuple[str, Callable[[int], int]]:
+        """The characters themselves."""
+        return self.text, lambda at: at
 
     def encode(self, text: str) -> bytes:
         """UTF-8, lone surrogates kept."""

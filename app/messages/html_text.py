@@ -194,7 +194,8 @@ def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool
         before = parsed[max(start - 1, 0) : start]
         text, places = _decoded(view, start, end)
         for address in _from(before + text, len(before), bare_domains=bare_domains):
-            first, last = places[address.start - len(before)], places[address.end - len(before)]
+            first = places[address.start - len(before)]
+            last = view.settle(first, places[address.end - len(before)])
             shown = (before + text)[address.start : address.end]
             out.append(
                 Candidate(first, last, LinkKind.HTML_TEXT, TargetClass.HTTP, address.url, shown[:500], wrap=True)
@@ -232,19 +233,6 @@ def _decoded(view: View, start: int, end: int) -> tuple[str, list[int]]:
 
 
 def _plain(view: View, start: int, end: int, out: list[str], places: list[int]) -> None:
-    piece = view.text[start:end]
-    if piece.isascii():
-        out.append(piece)
-        places.extend(range(start, end))
-        return
-    text = view.decode(start, end)
-    at = start
-    for character in text:
-        out.append(character)
-        places.append(at)
-        at += view.width(character)
-    if at != end:  # something in it could not be decoded: one character per unit, foreign ones as they are
-        del out[len(out) - len(text) :]
-        del places[len(places) - len(text) :]
-        out.append(piece)
-        places.extend(range(start, end))
+    text, at = view.spelled(start, end)
+    out.append(text)
+    places += at[:-1]

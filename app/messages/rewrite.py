@@ -189,38 +189,14 @@ def text_candidates(view: View, plan: TransformPlan) -> list[Candidate]:
     source = view.text
     if "://" not in source and "www." not in source.lower() and not plan.bare_domains:
         return []
-    text, places = readable(view)
-    return [
-        Candidate(
-            places(found.start),
-            places(found.end),
-            LinkKind.TEXT,
-            TargetClass.HTTP,
-            found.url,
-            text[found.start : found.end],
-        )
-        for found in find_addresses(text, bare_domains=plan.bare_domains)
-    ]
-
-
-def readable(view: View) -> tuple[str, Callable[[int], int]]:
-    """Decode a whole text for reading, with a function from its offsets (asked in order) to those of the view."""
-    source = view.text
-    if source.isascii():
-        return source, lambda at: at
-    text = view.decode(0, len(source))
-    if view.encode_units(text) != len(source):
-        return source, lambda at: at  # undecodable somewhere: read it byte by byte
-    last_text = 0
-    last_view = 0
-
-    def place(at: int) -> int:
-        nonlocal last_text, last_view
-        last_view += view.encode_units(text[last_text:at])
-        last_text = at
-        return last_view
-
-    return text, place
+    text, place = view.reader()
+    out: list[Candidate] = []
+    for found in find_addresses(text, bare_domains=plan.bare_domains):
+        start = place(found.start)
+        end = view.settle(start, place(found.end))
+        shown = text[found.start : found.end]
+        out.append(Candidate(start, end, LinkKind.TEXT, TargetClass.HTTP, found.url, shown))
+    return out
 
 
 def splices(view: View, changes: list[Change]) -> list[Splice]:

@@ -21,7 +21,7 @@ _TARGETS = """() => {
       if (e.href && e.href.baseVal !== undefined && e.localName === 'a') {
         try { out.push(new URL(e.href.baseVal, document.baseURI).href); } catch { out.push(e.href.baseVal); }
       }
-      if (e.matches('a[ping], area[ping]')) 
+      if (e.matches('a[ping], area[ping]'))
         for (const p of e.ping.split(/\\s+/)) if (p) out.push(new URL(p, document.baseURI).href);
       if (e.matches('form[action]')) out.push(HTMLFormElement.prototype.__lookupGetter__('action').call(e));
       if (e.matches('[formaction]')) out.push(e.formAction);

@@ -72,7 +72,8 @@ def message(
 
 def multipart(*parts: bytes, kind: str = "alternative", boundary: str = "b1", eol: bytes = b"\r\n") -> bytes:
     """A multipart message of finished parts (header and body each)."""
-    head = f'From: a@sender.example\nSubject: Hello\nMIME-Version: 1.0\nContent-Type: multipart/{kind}; boundary="{boundary}"\n\n'
+    head = "From: a@sender.example\nSubject: Hello\nMIME-Version: 1.0\n"
+    head += f'Content-Type: multipart/{kind}; boundary="{boundary}"\n\n'
     out = head.encode().replace(b"\n", eol) + b"preamble" + eol
     for part in parts:
         out += b"--" + boundary.encode() + eol + part + eol
