@@ -196,7 +196,7 @@ class Gateway:
             await self._broken_link(request)
             return
         except LookupError:
-            await self._page(request, 503, pages.unavailable(self._words(request)))
+            await self._plain_page(request, 503, "unavailable")
             return
         link = f"{token.host}/{parts[3]}"
         if not self._per_token.add(link, limits.per_token):
@@ -348,11 +348,11 @@ class Gateway:
         if not self._broken.add(request.address, self.deps.limits.broken_per_address):
             await self._limited(request)
             return
-        await self._page(request, 404, pages.broken(self._words(request)))
+        await self._plain_page(request, 404, "broken")
 
     async def _limited(self, request: _Request) -> None:
         self.stats.limited += 1
-        await self._page(request, 429, pages.limited(self._words(request)), extra=((b"retry-after", b"60"),))
+        await self._plain_page(request, 429, "limited", extra=((b"retry-after", b"60"),))
 
     # -- everything else
 
@@ -370,7 +370,7 @@ class Gateway:
         elif path == "/explain":
             await _plain(request.send, 405, [(b"allow", b"GET, HEAD, POST")])
         else:
-            await self._page(request, 404, pages.nothing(self._words(request)))
+            await self._plain_page(request, 404, "nothing")
 
     async def _readyz(self, request: _Request) -> None:
         problems = self.problems()
@@ -427,16 +427,14 @@ class Gateway:
         return made
 
     async def _page(
-        self,
-        request: _Request,
-        status: int,
-        view: pages.View,
-        snapshot: PolicySnapshot | None = None,
-        extra: tuple[tuple[bytes, bytes], ...] = (),
+        self, request: _Request, status: int, view: pages.View, snapshot: PolicySnapshot | None = None
     ) -> None:
-        page = pages.render(view, self._words(request, snapshot), snapshot)
-        await request.send({"type": "http.response.start", "status": status, "headers": [*page.headers, *extra]})
-        await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else page.body})
+        await _send_page(request, status, pages.render(view, self._words(request, snapshot), snapshot))
+
+    async def _plain_page(
+        self, request: _Request, status: int, kind: str, extra: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        await _send_page(request, status, pages.plain_page(kind, self._words(request).locale), extra)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -477,6 +475,14 @@ async def _form(request: _Request) -> dict[str, str] | None:
         return parse_form(bytes(body))
     except ValueError:
         return None
+
+
+async def _send_page(
+    request: _Request, status: int, page: pages.Page, extra: tuple[tuple[bytes, bytes], ...] = ()
+) -> None:
+    headers = [*page.headers, *extra]
+    await request.send({"type": "http.response.start", "status": status, "headers": headers})
+    await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else page.body})
 
 
 async def _plain(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from app.gateway.destination import Destination, destination, location
-from app.kit.i18n import Translator
+from app.kit.i18n import Translator, translator
 from app.policy.engine import PolicySnapshot
 from app.verdicts.scoring import Level, Verdict
 from app.verdicts.sentences import readable, sentence
@@ -96,6 +96,19 @@ def _style(accent: str) -> tuple[Markup, str]:
 def _script() -> tuple[Markup, str]:
     script = (_FOLDER / "page.js").read_text()
     return Markup(script), _source_hash(script)  # noqa: S704 - our own file
+
+
+@lru_cache(maxsize=64)
+def plain_page(kind: str, locale: str) -> Page:
+    """A page that says the same to everybody, made once per language: floods get these.
+
+    Args:
+        kind: ``broken``, ``limited``, ``nothing`` or ``unavailable``.
+        locale: The reader's language.
+    """
+    words = translator(locale, DOMAIN)
+    views = {"broken": broken, "limited": limited, "nothing": nothing, "unavailable": unavailable}
+    return render(views[kind](words), words)
 
 
 def _source_hash(text: str) -> str:

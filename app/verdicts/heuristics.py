@@ -66,7 +66,7 @@ _SUSPECT_WORDS: Final = words("""
 _WORD_RE = re.compile(r"[a-z0-9]+")
 _DEEP_LABELS: Final = 6
 _USUAL_PORTS: Final = ("", "80", "443", "8080", "8443")
-_TARGET_RE = re.compile(r"https?:(?://|%2[fF]%2[fF])", re.IGNORECASE)
+_TARGET_RE = re.compile(r"https?(?::|%3a)(?:/|%2f){2}", re.IGNORECASE)
 
 
 def open_chain(url: str) -> tuple[tuple[str, ...], Unwrapped]:
