@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -25,6 +25,7 @@ from app.console.app import ConsoleDeps, create_console
 from app.console.browser import cookie_name, csrf_token
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
+from app.kit.postgres import DatabaseUrls
 from app.settings import Settings
 from app.tenants.actor import Role
 from app.tenants.models import Session, Tenant, User
@@ -33,6 +34,13 @@ from connectors.emulators.google.accounts import NewUser
 from connectors.emulators.testing import Emulators, running_emulators
 
 SCOPES = ("https://www.googleapis.com/auth/gmail.modify", "https://www.googleapis.com/auth/admin.directory.user.readonly")
+
+
+class Postgres(Protocol):
+    """The running server, see ``tests/conftest.py``."""
+
+    def create(self) -> DatabaseUrls: ...
+    def drop(self, urls: DatabaseUrls) -> None: ...
 
 
 class ConsoleClock:
@@ -57,7 +65,25 @@ class Console:
     emulators: Emulators
     clock: ConsoleClock
     google_client_id: str
+    number: int = 0
     browsers: list[Browser] = field(default_factory=list)
+
+    async def renew(self) -> None:
+        """Made ready for the next test: other organisations, real time, no browsers left."""
+        self.number += 1
+        self.clock.offset = timedelta()
+        while self.browsers:
+            await self.browsers.pop().http.aclose()
+
+    @property
+    def domain(self) -> str:
+        """Mail domain of this test's Microsoft organisation."""
+        return f"nordwind{self.number}.example"
+
+    @property
+    def google_domain(self) -> str:
+        """Mail domain of this test's Workspace organisation."""
+        return f"kirschblute{self.number}.example"
 
     @property
     def deps(self) -> ConsoleDeps:
@@ -69,13 +95,14 @@ class Console:
         self.browsers.append(made)
         return made
 
-    def microsoft(self, *names: str, domain: str = "nordwind.example", consent: bool = False) -> tuple[Any, list[Any]]:
+    def microsoft(self, *names: str, domain: str = "", consent: bool = False) -> tuple[Any, list[Any]]:
         """An organisation in the emulated Entra ID; the first person administers it."""
-        return self.emulators.microsoft_tenant(*names, domain=domain, consent=consent)
+        return self.emulators.microsoft_tenant(*names, domain=domain or self.domain, consent=consent)
 
-    def google(self, *names: str, domain: str = "kirschblute.example", delegated: bool = False) -> list[Any]:
+    def google(self, *names: str, domain: str = "", delegated: bool = False) -> list[Any]:
         """An organisation in the emulated Workspace; the first person administers it."""
         state = self.emulators.world.google
+        domain = domain or self.google_domain
         customer = f"C{uuid.uuid4().hex[:8]}"
         state.create_domain(
             domain,
@@ -225,6 +252,27 @@ class Browser:
         return back.headers["location"]
 
 
+async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    """Wait until it listens; the listener is bound before, so this is a matter of milliseconds."""
+    while not server.started and not serving.done():
+        await asyncio.wait({serving}, timeout=0.005)
+    if serving.done():
+        await serving
+
+
+@asynccontextmanager
+async def console_on_fresh_database(postgres: Postgres, folder: Path) -> AsyncIterator[Console]:
+    """A console on a database of its own, for all tests of a module."""
+    urls = postgres.create()
+    database = Database(urls.app)
+    try:
+        async with running_console(database, KeyRing({1: bytes(range(32))}), folder) as console:
+            yield console
+    finally:
+        await database.close()
+        postgres.drop(urls)
+
+
 @asynccontextmanager
 async def running_console(database: Database, keys: KeyRing, folder: Path) -> AsyncIterator[Console]:
     """Serve a console and the emulated providers until the block ends."""
@@ -265,8 +313,7 @@ async def running_console(database: Database, keys: KeyRing, folder: Path) -> As
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off"))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            while not server.started:
-                await asyncio.sleep(0.005)
+            await _started(server, serving)
             yield console
         finally:
             for browser in console.browsers:
