@@ -225,6 +225,21 @@ async def test_delegation_works_without_a_private_key(world: GoogleWorld) -> Non
         assert (await connector.changes(world.mailbox(), None, SINCE)).cursor
 
 
+async def test_an_identity_that_may_not_sign_itself_becomes_one_that_may(world: GoogleWorld) -> None:
+    middle = "middle@postern-test.iam.gserviceaccount.com"
+    world.state.create_service_account(middle)
+    account = keyless(world, impersonate=middle)
+    accounts = world.state.accounts.service_accounts
+    accounts[middle].token_creators.add("runner@postern-test.iam.gserviceaccount.com")
+    accounts[account.email].token_creators.add(middle)
+    async with world.connector(service_account=account) as connector:
+        assert (await connector.changes(world.mailbox(), None, SINCE)).cursor
+    accounts[middle].token_creators.clear()
+    async with world.connector(service_account=account) as connector:
+        with pytest.raises(MisconfiguredClient):
+            await connector.changes(world.mailbox(), None, SINCE)
+
+
 async def test_iam_s_refusal_to_sign_says_what_to_grant(world: GoogleWorld) -> None:
     async with world.connector(service_account=keyless(world)) as connector:
         with pytest.raises(MisconfiguredClient, match="Token Creator"):

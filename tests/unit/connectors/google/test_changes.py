@@ -26,7 +26,7 @@ def test_a_bare_history_id_is_a_cursor() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "[]", "{}", '{"h": "x"}', '{"h": null}', "true", '{"h": 1, "s": "x"}', '"1"']
+    "text", ["", "x", "[]", "{}", '{"h": "x"}', '{"h": null}', "true", "-1", '{"h": 1, "s": "x"}', '"1"']
 )
 def test_an_unreadable_cursor_means_starting_anew(text: str) -> None:
     with pytest.raises(CursorExpired):
