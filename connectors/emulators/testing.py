@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import uvicorn
 
 from connectors.emulators.microsoft.model import Person, Tenant
 from connectors.emulators.server import create_app
-from connectors.emulators.world import Options, World
+from connectors.emulators.world import Keys, Options, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +92,57 @@ def running_emulators(world: World | None = None, **options: Any) -> Iterator[Em
         world: One that exists already, e.g. to serve kept state again.
         options: Fields of :class:`~connectors.emulators.world.Options` for a new one.
     """
-    served = world or World(Options(**options))
+    served = world or World(Options(**options), _keys())
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     served.set_base(base_url)
     config = uvicorn.Config(create_app(served), log_level="critical", access_log=False, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    server = _Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="emulators", daemon=True)
     thread.start()
     try:
-        while not server.started:
-            if not thread.is_alive():
-                raise RuntimeError("the emulators did not start")
-            thread.join(0.01)
+        server.wait_until_started(thread)
         yield Emulators(served, base_url)
     finally:
-        server.should_exit = True
+        server.stop()
         thread.join(10)
         listener.close()
         served.close()
+
+
+@cache
+def _keys() -> Keys:
+    """One set of keys for all worlds of a test run."""
+    return Keys.generate()
+
+
+class _Server(uvicorn.Server):
+    """Starts and stops as soon as it is told to: uvicorn's own loop looks only ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = asyncio.Event()
+        self._running = threading.Event()
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self.on_tick(0)
+        self._running.set()
+        await self._told.wait()
+
+    def wait_until_started(self, thread: threading.Thread) -> None:
+        """Return once requests are answered.
+
+        Raises:
+            RuntimeError: The server ended instead.
+        """
+        while not self._running.wait(0.05):
+            if not thread.is_alive():
+                raise RuntimeError("the emulators did not start")
+
+    def stop(self) -> None:
+        """End the loop, from another thread."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._told.set)

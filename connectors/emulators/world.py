@@ -15,11 +15,12 @@ from connectors.emulators.common.notify import RETRY_DELAYS, Notifier
 from connectors.emulators.common.records import RecordStore
 from connectors.emulators.demo.feed import TURNS_BAD, write_feed
 from connectors.emulators.demo.sites import Sites
+from connectors.emulators.google.keys import SigningKey
 from connectors.emulators.google.state import GoogleState
 from connectors.emulators.microsoft import keeping
 from connectors.emulators.microsoft.model import Application
 from connectors.emulators.microsoft.service import MicrosoftService
-from connectors.emulators.microsoft.tokens import certificate_of
+from connectors.emulators.microsoft.tokens import certificate_of, new_key
 
 GRAPH_ROLES = ("Mail.ReadWrite", "Mail-Advanced.ReadWrite.All", "User.Read.All")
 """App roles of the registered application where nothing else is asked for."""
@@ -55,17 +56,34 @@ class Options:
         return f"Options(state_dir={self.state_dir!r}, microsoft_client_id={self.microsoft_client_id!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys that sign tokens, made beforehand: making them takes longer than anything else here."""
+
+    microsoft: str
+    google: SigningKey
+
+    @classmethod
+    def generate(cls) -> Keys:
+        """New keys for both providers."""
+        return cls(new_key(), SigningKey.generate())
+
+    def __repr__(self) -> str:
+        return "Keys()"
+
+
 class World:
     """The emulated providers and what they have in common.
 
     Args:
         options: How to start.
+        keys: Used where the kept state has none; by default made as needed.
 
     Attributes:
         base_url: Where the server is reached; empty until it listens.
     """
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: Options | None = None, keys: Keys | None = None) -> None:
         self.options = options or Options()
         self.base_url = ""
         self.clock = Clock()
@@ -80,10 +98,18 @@ class World:
         self.microsoft = keeping.open_state(
             directory / "microsoft.sqlite" if directory else None, self.clock, self.options.seed
         )
+        if keys is not None and self.microsoft.signing_key is None:
+            self.microsoft.signing_key = keys.microsoft
+            self.microsoft.mark("signing_key", "current")
         self.microsoft_service = MicrosoftService(self.microsoft, self.notifier)
         self._register_application()
         self.sites = Sites({TURNS_BAD} if self.recall("turned") else set())
-        self.google = GoogleState(clock=self.clock, faults=self.faults, seed=self.options.seed)
+        self.google = GoogleState(
+            clock=self.clock,
+            faults=self.faults,
+            seed=self.options.seed,
+            signing_key=keys.google if keys is not None else None,
+        )
         self._google_store = RecordStore(directory / "google.sqlite" if directory else None)
         self._google_seen: dict[str, object] = {}
         self._google_parts: dict[str, bytes] = {}

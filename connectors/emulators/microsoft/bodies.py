@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
 from html.parser import HTMLParser
 
 _VOID = frozenset(
@@ -240,7 +241,8 @@ def html_to_text(content: str, *, links: bool = True) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip().replace("\n", "\r\n")
 
 
+@lru_cache(maxsize=4096)
 def preview(body_type: str, content: str) -> str:
-    """bodyPreview: the first 255 characters of the text."""
-    text = html_to_text(content, links=False) if body_type == "html" else content
+    """bodyPreview: the first 255 characters of the text. Kept, because lists ask for it again and again."""
+    text = html_to_text(content[:50_000], links=False) if body_type == "html" else content
     return " ".join(text.split())[:255]

@@ -213,9 +213,7 @@ def _token_of(call: Call, folder: Folder, epoch: int) -> _Token:
 def _changes(call: Call, folder: Folder, token: _Token, upto: int) -> Sequence[Message | Tombstone]:
     """Messages and removals between two points, in the order of their changes, each message once."""
     state = call.state
-    messages = [
-        message for message in state.messages_of(folder.user_id, folder.id) if token.since < message.change <= upto
-    ]
+    messages = state.changed_between(folder.user_id, folder.id, token.since, upto)
     if token.after is not None:
         wanted = odata.parse_filter(token.after, {"receivedDateTime": None})
         messages = [message for message in messages if wanted.matches(render.getter(message))]
@@ -227,9 +225,10 @@ def _changes(call: Call, folder: Folder, token: _Token, upto: int) -> Sequence[M
         messages = [] if not token.first else messages
     removed: list[Tombstone] = []
     if not token.first and token.change_type in (None, "deleted"):
-        present = {message.id for message in state.messages_of(folder.user_id, folder.id)}
         for tombstone in state.tombstones.get(folder.id, []):
-            if token.since < tombstone.change <= upto and tombstone.message_id not in present:
+            message = state.messages.get(tombstone.message_id)
+            is_back = message is not None and message.folder_id == folder.id
+            if token.since < tombstone.change <= upto and not is_back:
                 removed.append(tombstone)
     items: list[Message | Tombstone] = [*messages, *removed]
     items.sort(key=lambda item: item.change)

@@ -69,9 +69,7 @@ class Subscriptions:
         await self._shake_hands(subscription.notification_url, "notificationUrl")
         if subscription.lifecycle_url is not None:
             await self._shake_hands(subscription.lifecycle_url, "lifecycleNotificationUrl")
-        with self._state.lock:
-            self._state.subscriptions[subscription.id] = subscription
-            self._state.mark("subscription", subscription.id)
+        self._state.put_subscription(subscription)
         return call.answer(self._render(call, subscription), 201)
 
     def _read(self, call: Call, body: render.Json) -> Subscription:
@@ -100,7 +98,7 @@ class Subscriptions:
             raise bad_request("clientState cannot be longer than 128 characters.", "InvalidRequest")
         if body.get("includeResourceData") is True:
             raise bad_request("The emulator sends no resource data.", "InvalidRequest")
-        if sum(each.user_id == person.id for each in self._live()) >= PER_MAILBOX:
+        if len(self._state.subscriptions_of(person.id)) >= PER_MAILBOX:
             raise GraphError(403, "ErrorQuotaExceeded", "Too many subscriptions for this mailbox.")
         return Subscription(
             id=ids.new_guid(self._state.random),
@@ -150,8 +148,9 @@ class Subscriptions:
     async def _list(self, call: Call) -> Response:
         values = [
             self._render(call, each)
-            for each in self._live()
+            for each in list(self._state.subscriptions.values())
             if (each.tenant_id, each.client_id) == (call.tenant_id, call.client_id)
+            and not self._state.expired(each.expires_at)
         ]
         return call.answer(render.collection(call.context("subscriptions"), values))
 
@@ -182,7 +181,7 @@ class Subscriptions:
         return Response(status_code=204)
 
     async def _delete(self, call: Call) -> Response:
-        self._remove(self._of(call))
+        self._state.drop_subscription(self._of(call))
         return Response(status_code=204)
 
     def _of(self, call: Call) -> Subscription:
@@ -213,25 +212,15 @@ class Subscriptions:
             "includeResourceData": None,
         }
 
-    def _live(self) -> list[Subscription]:
-        with self._state.lock:
-            return [each for each in self._state.subscriptions.values() if not self._state.expired(each.expires_at)]
-
-    def _remove(self, subscription: Subscription) -> None:
-        with self._state.lock:
-            self._state.subscriptions.pop(subscription.id, None)
-            self._state.mark("subscription", subscription.id)
-
     # --- notifications ---------------------------------------------------------------------------------
 
     def _on_event(self, event: MailEvent) -> None:
-        for subscription in self._live():
-            if subscription.user_id != event.message.user_id or event.kind not in subscription.change_types:
+        if self._state.folders[event.folder_id].hidden:
+            return
+        for subscription in self._state.subscriptions_of(event.message.user_id):
+            if event.kind not in subscription.change_types:
                 continue
             if subscription.folder_id is not None and subscription.folder_id != event.folder_id:
-                continue
-            folder = self._state.folders[event.folder_id]
-            if folder.hidden:
                 continue
             if subscription.authorized:
                 self._notify(subscription, event.kind, event.message)
@@ -288,7 +277,7 @@ class Subscriptions:
                 subscription.authorized = False
                 self._state.mark("subscription", subscription.id)
             if event == "subscriptionRemoved":
-                self._remove(subscription)
+                self._state.drop_subscription(subscription)
         if subscription.lifecycle_url is None:
             return False
         self.sent[event] += 1
@@ -301,7 +290,7 @@ class Subscriptions:
         with self._state.lock:
             for subscription in list(self._state.subscriptions.values()):
                 if subscription.expires_at <= now:
-                    self._remove(subscription)
+                    self._state.drop_subscription(subscription)
                 elif subscription.expires_at - now <= WARN_BEFORE and not subscription.warned:
                     subscription.warned = True
                     # The flow of notifications goes on for a while: only an expired one stops it.

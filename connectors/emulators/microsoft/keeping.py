@@ -104,8 +104,8 @@ def _load(state: MicrosoftState) -> None:
         state.mailboxes[key] = _MAILBOX.validate_json(body)
     for _, body in read("message"):
         state.index_message(_MESSAGE.validate_json(body))
-    for key, body in read("subscription"):
-        state.subscriptions[key] = _SUBSCRIPTION.validate_json(body)
+    for _, body in read("subscription"):
+        state.index_subscription(_SUBSCRIPTION.validate_json(body))
     for key, body in read("tombstones"):
         state.tombstones[key] = _TOMBSTONES.validate_json(body)
     for _, body in read("switches"):

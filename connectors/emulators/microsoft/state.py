@@ -69,6 +69,7 @@ class MicrosoftState:
         self._by_user: dict[str, dict[str, Message]] = {}
         self._folders_by_user: dict[str, dict[str, Folder]] = {}
         self._people_by_address: dict[str, Person] = {}
+        self._subscriptions_by_user: dict[str, dict[str, Subscription]] = {}
         self.store = store or RecordStore(None)
 
     # --- organisations ---------------------------------------------------------------------------------
@@ -227,6 +228,15 @@ class MicrosoftState:
             found.sort(key=lambda message: (message.received_at, message.created_change), reverse=True)
             return found
 
+    def changed_between(self, user_id: str, folder_id: str, since: int, upto: int) -> list[Message]:
+        """Messages of a folder whose last change lies after ``since`` and not after ``upto``, in any order."""
+        with self.lock:
+            return [
+                message
+                for message in self._by_user.get(user_id, {}).values()
+                if message.folder_id == folder_id and since < message.change <= upto
+            ]
+
     def message(self, user_id: str, given: str) -> Message:
         """A message by immutable or ordinary id.
 
@@ -329,6 +339,32 @@ class MicrosoftState:
     def _tell(self, kind: str, message: Message, folder_id: str) -> None:
         for listener in self.listeners:
             listener(MailEvent(kind, message, folder_id))
+
+    # --- subscriptions ---------------------------------------------------------------------------------
+
+    def put_subscription(self, subscription: Subscription) -> None:
+        """Add a subscription."""
+        with self.lock:
+            self.index_subscription(subscription)
+            self.mark("subscription", subscription.id)
+
+    def drop_subscription(self, subscription: Subscription) -> None:
+        """Remove a subscription; one that is gone already is fine."""
+        with self.lock:
+            if self.subscriptions.pop(subscription.id, None) is not None:
+                self._subscriptions_by_user[subscription.user_id].pop(subscription.id)
+                self.mark("subscription", subscription.id)
+
+    def subscriptions_of(self, user_id: str) -> list[Subscription]:
+        """Subscriptions for a mailbox that have not expired."""
+        with self.lock:
+            found = self._subscriptions_by_user.get(user_id, {}).values()
+            return [each for each in found if not self.expired(each.expires_at)]
+
+    def index_subscription(self, subscription: Subscription) -> None:
+        """Make a subscription findable."""
+        self.subscriptions[subscription.id] = subscription
+        self._subscriptions_by_user.setdefault(subscription.user_id, {})[subscription.id] = subscription
 
     # --- keeping ---------------------------------------------------------------------------------------
 

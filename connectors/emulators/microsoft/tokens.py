@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import time
 import uuid
 from collections.abc import Mapping
 
@@ -36,14 +37,16 @@ class TokenRefused(Exception):
 
 
 class Tokens:
-    """Issues and checks tokens with one RSA key that is kept with the state."""
+    """Issues and checks tokens with one RSA key that is kept with the state.
+
+    Their times are real ones, not the emulated clock's: clients check them by their own clock.
+    """
 
     def __init__(self, state: MicrosoftState) -> None:
         self._state = state
         with state.lock:
             if state.signing_key is None:
-                made = RSAKey.generate_key(2048, private=True)
-                state.signing_key = made.as_pem(private=True).decode()
+                state.signing_key = new_key()
                 state.mark("signing_key", "current")
             self._key = RSAKey.import_key(state.signing_key)
         self._kid = self._key.thumbprint()
@@ -54,9 +57,15 @@ class Tokens:
         public = {**self._key.as_dict(private=False), "kid": self._kid, "use": "sig", "alg": "RS256"}
         return {"keys": [public]}
 
-    def app_token(self, tenant: Tenant, application: Application, roles: list[str]) -> str:
-        """An access token for Graph without a user; no ``roles`` claim where there are none."""
-        now = int(self._state.clock.timestamp())
+    def app_token(
+        self, tenant: Tenant, application: Application, roles: list[str], seconds: int = TOKEN_SECONDS
+    ) -> str:
+        """An access token for Graph without a user; no ``roles`` claim where there are none.
+
+        Args:
+            seconds: How long it is valid; a negative number makes one that has expired.
+        """
+        now = int(time.time())
         # The service principal's object id: one per tenant and application, and always the same.
         oid = str(uuid.uuid5(uuid.UUID(tenant.id), application.client_id))
         claims: dict[str, object] = {
@@ -64,7 +73,7 @@ class Tokens:
             "iss": f"https://sts.windows.net/{tenant.id}/",
             "iat": now,
             "nbf": now,
-            "exp": now + TOKEN_SECONDS,
+            "exp": now + seconds,
             "app_displayname": application.name,
             "appid": application.client_id,
             "idtyp": "app",
@@ -79,7 +88,7 @@ class Tokens:
 
     def id_token(self, issuer: str, person: Person, client_id: str, nonce: str) -> str:
         """An id_token for a signed-in person; ``wids`` names the directory roles."""
-        now = int(self._state.clock.timestamp())
+        now = int(time.time())
         pairwise = hashlib.sha256(f"{client_id}/{person.id}".encode()).hexdigest()[:43]
         claims: dict[str, object] = {
             "aud": client_id,
@@ -102,7 +111,7 @@ class Tokens:
 
     def user_token(self, tenant_id: str, person: Person, client_id: str) -> str:
         """An access token with no more than the sign-in scopes."""
-        now = int(self._state.clock.timestamp())
+        now = int(time.time())
         return self._sign(
             {
                 "aud": GRAPH_AUDIENCE,
@@ -136,7 +145,7 @@ class Tokens:
             if len(self._checked) > 1000:
                 self._checked.clear()
             self._checked[token] = claims
-        if int(str(claims["exp"])) <= self._state.clock.timestamp():
+        if int(str(claims["exp"])) <= time.time():
             raise TokenRefused("Lifetime validation failed, the token is expired.")
         return claims
 
@@ -168,7 +177,7 @@ class Tokens:
             raise TokenRefused("AADSTS700027: Client assertion failed signature validation.") from error
         if claims.get("iss") != application.client_id or claims.get("sub") != application.client_id:
             raise TokenRefused("AADSTS700021: Client assertion application identifier doesn't match 'client_id'.")
-        if float(str(claims.get("exp", 0))) <= self._state.clock.timestamp():
+        if float(str(claims.get("exp", 0))) <= time.time():
             raise TokenRefused("AADSTS700024: Client assertion is not within its valid time range.")
         if _without_scheme(str(claims.get("aud", ""))) not in {_without_scheme(each) for each in audiences}:
             raise TokenRefused("AADSTS700023: Client assertion audience claim does not match.")
@@ -195,6 +204,11 @@ def _split_assertion(assertion: str) -> tuple[dict[str, object], dict[str, objec
     if not isinstance(header, dict) or not isinstance(claims, dict):
         raise TokenRefused("AADSTS50027: JWT token is invalid or malformed.")
     return header, claims, f"{head}.{body}".encode(), parts[2]
+
+
+def new_key() -> str:
+    """A new private key that signs tokens, PEM."""
+    return RSAKey.generate_key(2048, private=True).as_pem(private=True).decode()
 
 
 def certificate_of(pem: str) -> Certificate:
