@@ -208,6 +208,8 @@ def _styles(element: etree._Element, rules: dict[str, dict[str, str]]) -> dict[s
 
 
 def _painted(styles: dict[str, str], inherited: _Paint) -> _Paint:
+    if not styles:
+        return inherited
     fill, line, width = inherited.fill, inherited.stroke, inherited.width
     if "fill" in styles and styles["fill"] != "inherit":
         fill = brightness(styles["fill"])
@@ -236,6 +238,8 @@ def _number(element: etree._Element, name: str, whole: float = 0.0) -> float:
     text = element.get(name)
     if text is None:
         return 0.0
+    if text.isdecimal() and len(text) < 9:
+        return float(text)
     value = _first_number(text, 0.0)
     return value / 100 * whole if text.rstrip().endswith("%") else value
 
@@ -370,10 +374,14 @@ def _render(drawing: _Drawing) -> Bitmap | None:
     scale = _LONGEST_SIDE / max(width, height)
     margin = _LONGEST_SIDE // 30
     bitmap = np.full((round(height * scale) + 2 * margin, round(width * scale) + 2 * margin), 255, np.uint8)
+    flat = np.array([point for outlines, _ in drawing.shapes for outline in outlines for point in outline], np.float64)
+    placed = (np.clip(flat, -1e9, 1e9) - (left, top)) * scale + margin
+    fixed = np.round(np.clip(placed, -20_000, 20_000) * 16).astype(np.int32)
+    at = 0
     for outlines, value in drawing.shapes:
         polygons = []
         for outline in outlines:
-            placed = (np.clip(np.asarray(outline, np.float64), -1e9, 1e9) - (left, top)) * scale + margin
-            polygons.append(np.round(np.clip(placed, -20_000, 20_000) * 16).astype(np.int32))
+            polygons.append(fixed[at : at + len(outline)])
+            at += len(outline)
         cv2.fillPoly(bitmap, polygons, value, shift=4)
     return bitmap

@@ -35,7 +35,7 @@ class QrLimits:
     max_codes: int = 30
     max_pages: int = 20
     max_page_pixels: int = 5_000_000
-    max_elements: int = 60_000
+    max_elements: int = 40_000
 
 
 @dataclass(frozen=True, slots=True)
