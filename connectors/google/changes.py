@@ -125,8 +125,9 @@ async def _history(client: GoogleClient, mailbox: Mailbox, place: Cursor) -> Cha
 def read_history(items: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
     """Message ids in order of their last change -> whether that was its deletion.
 
-    A message that comes back out of the trash or of spam counts as appeared. Drafts do not: every
-    automatic save makes a new message, and a draft that is sent becomes another one.
+    A message that comes back out of the trash or of spam counts as appeared. Drafts, chats and what the
+    user only sent do not: nothing is ever done to them, and reading each costs 20 quota units (every
+    automatic save of a draft makes a new message).
     """
     found: dict[str, bool] = {}
 
@@ -138,7 +139,7 @@ def read_history(items: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
     for item in items:
         for entry in item.get("messagesAdded") or ():
             message = entry.get("message") or {}
-            if names.DRAFT not in (message.get("labelIds") or ()):
+            if not _outgoing(message.get("labelIds") or ()):
                 note(message.get("id"), False)
         for entry in item.get("labelsRemoved") or ():
             if _BACK_INTO_VIEW & set(entry.get("labelIds") or ()):
@@ -146,6 +147,11 @@ def read_history(items: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
         for entry in item.get("messagesDeleted") or ():
             note((entry.get("message") or {}).get("id"), True)
     return found
+
+
+def _outgoing(labels: Iterable[str]) -> bool:
+    found = set(labels)
+    return bool(found & {names.DRAFT, names.CHAT}) or (names.SENT in found and names.INBOX not in found)
 
 
 def _history_id(answer: Mapping[str, Any]) -> int:

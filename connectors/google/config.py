@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,10 @@ class GoogleConfig:
         for name in ("gmail_base", "admin_base", "pubsub_base"):
             if not getattr(self, name).endswith("/"):
                 object.__setattr__(self, name, getattr(self, name) + "/")
+        for name, kind in (("pubsub_topic", "topics"), ("pubsub_subscription", "subscriptions")):
+            value = getattr(self, name)
+            if value and not re.fullmatch(rf"projects/[^/\s]+/{kind}/[^/\s]+", value):
+                raise ValueError(f"{name} must look like projects/PROJECT/{kind}/NAME, not {value!r}.")
         if self.removal not in ("trash", "delete"):
             raise ValueError(f"removal must be trash or delete, not {self.removal!r}.")
 

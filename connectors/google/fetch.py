@@ -107,7 +107,7 @@ def to_fetched(message: RawMessage, mailbox: Mailbox, keys: MarkerKeys) -> Fetch
     traits |= header_traits(headers) | _part_traits(content)
     if marked:
         traits.add(Trait.OWN_COPY)
-    if sender and sender[0] in {mailbox.address.lower(), *mailbox.aliases}:
+    if sender and sender[0] in {mailbox.address.lower(), *mailbox.aliases} and _vouched_for(headers, message.labels):
         traits.add(Trait.FROM_OWNER)
     return FetchedMessage(
         ref=MessageRef(mailbox, message.id),
@@ -124,6 +124,19 @@ def to_fetched(message: RawMessage, mailbox: Mailbox, keys: MarkerKeys) -> Fetch
         is_read=names.UNREAD not in message.labels,
         extra=json.dumps(message.classification) if message.classification else "",
     )
+
+
+def _vouched_for(headers: Message, labels: tuple[str, ...]) -> bool:
+    """Whether Gmail stands for the From address.
+
+    Anybody can write the recipient's own address into From, and mail from the owner is left untouched: the
+    address alone would be a way past the protection. Gmail labels what the owner sent, and puts the outcome
+    of its own DMARC check on top of mail that came in (RFC 8601; RFC 7489).
+    """
+    if names.SENT in labels or names.DRAFT in labels:
+        return True
+    server, _, results = _text(headers, "authentication-results").partition(";")
+    return server.strip().lower() == "mx.google.com" and re.search(r"(?:^|;)\s*dmarc=pass\b", results) is not None
 
 
 def parse_headers(raw: bytes) -> Message:

@@ -47,8 +47,9 @@ def test_reading_or_archiving_a_message_is_no_change_of_its_content() -> None:
     assert read_history([{"labelsRemoved": [{"message": {"id": "a"}, "labelIds": ["UNREAD", "INBOX"]}]}]) == {}
 
 
-def test_saved_drafts_are_not_fetched_each_time() -> None:
-    assert read_history([added("d", "DRAFT")]) == {}
+def test_saved_drafts_and_sent_mail_are_not_fetched_each_time() -> None:
+    assert read_history([added("d", "DRAFT"), added("c", "CHAT"), added("s", "SENT")]) == {}
+    assert read_history([added("note-to-self", "SENT", "INBOX")]) == {"note-to-self": False}
 
 
 def test_records_without_ids_are_passed_over() -> None:

@@ -81,12 +81,32 @@ def test_labels_are_traits(label: str, trait: Trait) -> None:
         (b"Content-Type: multipart/report; report-type=delivery-status; boundary=x", Trait.REPORT),
         (b"Content-Type: text/calendar; method=REQUEST", Trait.MEETING),
         (b"Content-Class: rpmsg.message", Trait.RIGHTS_MANAGED),
-        (b"From: Anna <ANNA@example.org>", Trait.FROM_OWNER),
-        (b"From: a.s@example.org", Trait.FROM_OWNER),
     ],
 )
 def test_headers_are_traits(headers: bytes, trait: Trait) -> None:
     assert traits(headers + b"\r\nSubject: x\r\n\r\nbody\r\n") == {trait}
+
+
+@pytest.mark.parametrize("sender", [b"Anna <ANNA@example.org>", b"a.s@example.org"])
+def test_what_the_owner_sent_is_known(sender: bytes) -> None:
+    raw = b"From: " + sender + b"\r\nSubject: note to self\r\n\r\nbody\r\n"
+    assert traits(raw, "SENT", "INBOX") == {Trait.SENT, Trait.FROM_OWNER}
+    passed = b"Authentication-Results: mx.google.com;\r\n dkim=pass header.i=@example.org;\r\n dmarc=pass (p=NONE)\r\n"
+    assert traits(passed + raw, "INBOX") == {Trait.FROM_OWNER}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        b"",
+        b"Authentication-Results: mx.google.com; spf=fail; dmarc=fail (p=NONE)\r\n",
+        b"Authentication-Results: evil.example; dmarc=pass\r\n",
+        b"Authentication-Results: mx.google.com; dmarc=fail\r\nAuthentication-Results: mx.google.com; dmarc=pass\r\n",
+        b"Authentication-Results: mx.google.com; spf=fail smtp.mailfrom=dmarc=pass\r\n",
+    ],
+)
+def test_writing_the_owner_s_address_into_from_is_no_way_past_the_protection(results: bytes) -> None:
+    assert traits(results + b"From: anna@example.org\r\nSubject: x\r\n\r\nbody\r\n", "INBOX") == frozenset()
 
 
 def test_an_invitation_inside_a_message_is_a_trait() -> None:

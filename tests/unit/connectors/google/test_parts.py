@@ -36,6 +36,13 @@ def test_an_unknown_way_of_removing_is_refused() -> None:
         config(removal="shred")
 
 
+@pytest.mark.parametrize("name", ["gmail", "projects/p/topics/", "projects/p/topic/gmail", "topics/gmail"])
+def test_a_misspelt_pubsub_name_is_refused_at_the_start(name: str) -> None:
+    for setting in ("pubsub_topic", "pubsub_subscription"):
+        with pytest.raises(ValueError, match=setting):
+            config(**{setting: name})
+
+
 def test_no_secret_shows_when_settings_are_printed() -> None:
     key = KeyFile({"client_email": "a@b", "client_id": "1", "private_key": "SECRET-KEY"})
     shown = repr(GoogleConfig(key, oidc_client_id="client", oidc_client_secret="SECRET-OIDC"))
