@@ -23,7 +23,7 @@ _SELECTOR: Final = (
     "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript,"
     "iframe,frame,object,embed"
 )
-_COMMENT = re.compile(r"<!--\s*\[if[^\]]*\]>", re.I)
+_COMMENT = re.compile(r"<!--\s*\[if[^\]]{0,400}\]>", re.I)
 _COMMENT_END = re.compile(r"--!?>")
 _REFRESH = re.compile(
     "[\t\n\f\r ]*[0-9.]*[0-9.\t\n\f\r ;,]*(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:(\")([^\"]*)|(')([^']*)|(.*))",
@@ -196,7 +196,7 @@ def _element(
                 links.append(made)
         elif name == "title":
             has_title = True
-        elif name in _LOOKS:
+        elif name in _LOOKS and len(style) < _MAX_TEXT:
             style += f"{name}={parsed[attribute.start : attribute.stop][:400]};"
     if links:
         for made in links:

@@ -126,9 +126,17 @@ def _outside_links(starts: list[int], found: Found) -> list[int]:
     """Drop places that visibly stand in a link: between its start tag and them is nothing that could end it."""
     anchors = found.anchors
     kept: list[int] = []
+    last = 0
+    reach = -1  # up to where the text behind the last anchor is known to be inside it; -1 when some of it is not
     for start in starts:
         index = bisect_right(anchors, start)
-        if not index or not _INSIDE_LINK.match(found.parsed, anchors[index - 1], start):
+        if index != last:
+            last = index
+            reach = anchors[index - 1]
+        if index and reach >= 0 and _INSIDE_LINK.match(found.parsed, reach, start):
+            reach = start
+        else:
+            reach = -1
             kept.append(start)
     return kept
 

@@ -19,7 +19,10 @@ _STOP = (
     "\u3000-\u3002\u3008-\u3011\u3014-\u301f\uff01\uff08\uff09\uff0c\uff0e\uff1a\uff1b\uff1c\uff1e\uff1f"
     "\uff3b\uff3d\uff5b\uff5c\uff5d\uff5e\uff5f\uff60\uff61-\uff64\u2028\u2029\u200b\u2060\ufeff\ufffc\ufffd"
 )
-_ADDRESS = re.compile(rf"(?<![a-zA-Z0-9])(?:https?://|www\.)[^{_STOP}]+", re.I)
+_PREFIX = re.compile(r"(?<![a-zA-Z0-9])(?:https?://|www\.)", re.I)
+_AUTHORITY = re.compile(rf"[^{_STOP}/?#\\]*")
+# A closing bracket followed by an opening one ends a markdown link; the rest of an address is taken in one go.
+_REST = re.compile(rf"(?:[^{_STOP}\])]|[\])](?![\[(]))*")
 _WWW_BEFORE = re.compile(r"[\w@/.\-:]\Z")
 _HOST_END = re.compile(r"[/?#\\]")
 _HOST = re.compile(r"[^\s.:@\[\]_\-()'!;,*$&+=~`|^{}]", re.UNICODE)
@@ -28,11 +31,12 @@ _BARE = re.compile(
     r"(?:(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}|(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!\d{4})|(?!\.?\w))){4})"
     rf"(?::\d{{1,5}}(?!\d))?(?![\w@\-])(?!\.\w)(?!:\d)(?:[/?#][^{_STOP}]*)?"
 )
+_MAX_AUTHORITY = 2_000
+_CLOSING = frozenset(".,:;!?*\u2026\u3002`|~^([{")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _FILE_LIKE = words("py pl sh rs md cc so ps pm zip mov java app ml ai io js")
 _PRODUCT_LIKE = frozenset({"node.js", "io.js", "asp.net", "next.js", "vue.js"})
-_LISTED = re.compile(r"[,;|](?=https?:/)", re.I)
-_MARKDOWN = re.compile(r"[\])][\[(](?=[^\])]*[\])])")
+_LISTED = re.compile(r"[,;|](?=https?:\Z)", re.I)
 _TOKEN_CHARACTER = re.compile(r"[A-Za-z0-9_\-]")
 
 
@@ -76,74 +80,62 @@ def _with_scheme(text: str) -> Iterator[Address]:
     if "://" not in text and "www." not in text and "www." not in text.lower():
         return
     at = 0
-    while True:
-        hit = _ADDRESS.search(text, at)
-        if hit is None:
-            return
-        start, stop = hit.span()
-        at = stop
+    while hit := _PREFIX.search(text, at):
+        start, head = hit.span()
+        at = head
         schemed = text[start] in "hH"
-        if not schemed and start and _WWW_BEFORE.match(text[start - 1]):
-            at = start + 4
+        if not schemed:
+            if start and _WWW_BEFORE.match(text[start - 1]):
+                continue
+            head = start
+        found = _AUTHORITY.match(text, head, head + _MAX_AUTHORITY)
+        authority = found[0] if found else ""
+        listed = _LISTED.search(authority)
+        if listed:
+            authority = authority[: listed.start()]
+        stop = head + len(authority)
+        if not _is_host(authority, schemed):
             continue
-        head = text.index("://", start) + 3 if schemed else start
+        if not listed:
+            rest = _REST.match(text, head)
+            stop = max(rest.end(), head) if rest else stop
         end = _trim(text, start, stop, head)
-        if schemed:
-            nested = _second_scheme(text, head, end)
-            if nested:
-                end = _trim(text, start, nested, head)
-                at = nested
-        if not _has_host(text[head:end], schemed):
-            at = max(head, start + 4)
+        if not _is_host(_HOST_END.split(text[head:end], maxsplit=1)[0], schemed):
             continue
         while end < stop and _TOKEN_CHARACTER.match(text[end]):
             end += 1
-        at = max(end, at if at < stop else end)
+        at = max(end, stop)
         url = text[start:end]
         yield Address(start, end, url if schemed else "http://" + url)
 
 
-def _second_scheme(text: str, head: int, end: int) -> int:
-    """Where this address is over because another one begins (``http://a.example,http://b.example``), 0 for nowhere."""
-    authority = _HOST_END.search(text, head, end)
-    listed = _LISTED.search(text, head, authority.start() + 1 if authority else end)
-    bracket = _MARKDOWN.search(text, head, end)
-    return min((hit.start() for hit in (listed, bracket) if hit), default=0)
-
-
 def _trim(text: str, start: int, end: int, head: int) -> int:
-    """Take closing punctuation off the end; brackets stay when they were opened inside the address."""
+    """Take closing punctuation off the end; brackets and quotes stay when they were opened inside the address."""
     balance: dict[str, int] | None = None
     while end > head:
         last = text[end - 1]
-        if last == "'" and text.count("'", head, end) % 2 == 0:
-            break
-        if last in ".,:;!?'*\u2026\u3002`|~^":
-            end -= 1
-        elif last in _PAIRS:
+        if last in _PAIRS or last == "'":
             if balance is None:
                 run = text[start:end]
                 balance = {close: run.count(close) - run.count(opened) for close, opened in _PAIRS.items()}
-            if balance[last] <= 0:
+                balance["'"] = run.count("'")
+            if (balance[last] % 2 == 0) if last == "'" else balance[last] <= 0:
                 break
             balance[last] -= 1
-            end -= 1
-        elif last in "([{":
-            end -= 1
-        else:
+        elif last not in _CLOSING:
             break
-    # An unopened bracket in the middle closes something that stood before the address: "[example.com/a.jpg)]".
+        end -= 1
     return end
 
 
-def _has_host(rest: str, schemed: bool) -> bool:
-    authority = _HOST_END.split(rest, maxsplit=1)[0].rpartition("@")[2]
+def _is_host(authority: str, schemed: bool) -> bool:
+    authority = authority.rpartition("@")[2]
     if not _HOST.search(authority) or authority[0] in ".-":
         return False
     if schemed:
         return True
     name = authority.partition(":")[0]
-    return name.lower().startswith("www.") and bool(_HOST.search(name[4:]))
+    return name.lower().startswith("www.") and _HOST.search(name, 4) is not None
 
 
 def _without_scheme(text: str) -> Iterator[Address]:

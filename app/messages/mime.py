@@ -234,6 +234,8 @@ class _Scanner:
         self.open: dict[bytes, list[int]] = {}
         self.defects: list[tuple[str, str]] = []
         self.count = 0
+        self._opened = 0
+        self._next_known = (0, -1, 0)
 
     @cached_property
     def bare_cr(self) -> bool:
@@ -270,16 +272,18 @@ class _Scanner:
         """A header cannot reach past the next delimiter line of an open multipart."""
         if not self.open:
             return len(self.raw)
-        found = _END_OF_HEADER.search(self.raw, max(start - 1, 0))
-        limit = found.end() if found else len(self.raw)
-        at = start - 1
-        while True:
-            at = self.raw.find(b"\n--", at, limit)
-            if at < 0:
-                return limit
-            if self.match(at + 1)[0] is not None:
-                return at + 1
-            at += 1
+        # Remembered, so that messages within messages do not look for the same far delimiter again and again.
+        known_from, known, version = self._next_known
+        if version == self._opened and known_from <= start <= known:
+            return known
+        at = start
+        while (here := self.next_delimiter(at)) >= 0:
+            depth, _, at = self.match(here)
+            if depth is not None:
+                break
+        limit = here if here >= 0 else len(self.raw)
+        self._next_known = (start, limit, self._opened)
+        return limit
 
     def _open_boundary(self, part: Part) -> None:
         boundary = parameter(part.headers.get(b"content-type", b""), b"boundary").rstrip()
@@ -288,6 +292,7 @@ class _Scanner:
             return
         part.boundary = boundary
         self.open.setdefault(boundary, []).append(len(self.stack) - 1)
+        self._opened += 1
 
     def match(self, at: int) -> tuple[int | None, bool, int]:
         """Look at the line that begins with ``--`` at `at`: depth of its multipart, whether it closes, next line."""
@@ -321,7 +326,11 @@ class _Scanner:
 
     def _forget(self, part: Part, depth: int) -> None:
         depths = self.open[part.boundary]
-        depths.remove(depth)
+        if depths[-1] == depth:
+            depths.pop()
+        else:
+            depths.remove(depth)
+        self._opened += 1
         if not depths:
             del self.open[part.boundary]
 

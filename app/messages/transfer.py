@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -105,10 +106,10 @@ class Body:
 class _QuotedMap:
     """Where escapes stand: arrays by escape, in order."""
 
-    dec_end: npt.NDArray[np.int64]
-    shrink: npt.NDArray[np.int64]
-    length: npt.NDArray[np.int64]
-    produced: npt.NDArray[np.int64]
+    dec_end: list[int]
+    shrink: list[int]
+    length: list[int]
+    produced: list[int]
 
 
 class QuotedPrintableBody(Body):
@@ -123,7 +124,7 @@ class QuotedPrintableBody(Body):
     def _mapping(self) -> _QuotedMap:
         if self._map is None:
             made = _quick_map(self.raw)
-            if made is None or len(self.raw) - int(made.shrink[-1]) != len(self.data):
+            if made is None or len(self.raw) - made.shrink[-1] != len(self.data):
                 made = _careful_map(self.raw)
             self._map = made
         return self._map
@@ -131,17 +132,17 @@ class QuotedPrintableBody(Body):
     def raw_start(self, at: int) -> int:
         """Raw offset of the first byte that makes decoded byte `at` (past soft breaks before it)."""
         table = self._mapping()
-        return at + int(table.shrink[int(np.searchsorted(table.dec_end, at, side="right"))])
+        return at + table.shrink[bisect_right(table.dec_end, at)]
 
     def raw_end(self, at: int) -> int:
         """Raw offset just past the last byte that makes decoded byte ``at - 1``."""
         if at <= 0:
             return 0
         table = self._mapping()
-        index = int(np.searchsorted(table.dec_end, at - 1, side="right"))
-        here = at - 1 + int(table.shrink[index])
-        if index < len(table.dec_end) and int(table.dec_end[index]) == at and int(table.produced[index]) == 1:
-            return here + int(table.length[index])
+        index = bisect_right(table.dec_end, at - 1)
+        here = at - 1 + table.shrink[index]
+        if index < len(table.dec_end) and table.dec_end[index] == at and table.produced[index]:
+            return here + table.length[index]
         return here + 1
 
     def _range(self, splice: Splice) -> tuple[int, int]:
@@ -285,7 +286,7 @@ def _careful_map(raw: bytes) -> _QuotedMap:
 
 def _table(at: npt.NDArray[np.int64], length: npt.NDArray[np.int64], produced: npt.NDArray[np.int64]) -> _QuotedMap:
     shrink = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(length - produced)))
-    return _QuotedMap(at - shrink[:-1] + produced, shrink, length, produced)
+    return _QuotedMap((at - shrink[:-1] + produced).tolist(), shrink.tolist(), length.tolist(), produced.tolist())
 
 
 class _Layout(NamedTuple):
