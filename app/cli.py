@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app.kit.crypto import KeyRing
 from app.kit.errors import PosternError
 from app.settings import Settings, load_settings
 
@@ -61,7 +62,6 @@ def transform(
     report: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
 ) -> None:
     """Rewrite the links of messages, offline. What tokens cannot carry is written beside as NAME.undo."""
-    from app.bootstrap import keyring
     from app.offline import message_files, transform_files
 
     settings = load_settings()
@@ -71,7 +71,7 @@ def transform(
         done = transform_files(
             source,
             target,
-            keyring(settings),
+            _keys(settings),
             gateway,
             settings.gateway_prefix,
             lambda: progress.advance(task),
@@ -86,12 +86,11 @@ def restore(
     report: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
 ) -> None:
     """Give messages their original links back, offline."""
-    from app.bootstrap import keyring
     from app.offline import message_files, restore_files
 
     with _progress("Restoring") as progress:
         task = progress.add_task("Restoring", total=sum(1 for _ in message_files(source)))
-        done = restore_files(source, target, keyring(load_settings()), lambda: progress.advance(task))
+        done = restore_files(source, target, _keys(load_settings()), lambda: progress.advance(task))
     _finish(done.as_json(), report)
     if done.counts["links_failed"]:
         raise typer.Exit(1)
@@ -100,12 +99,11 @@ def restore(
 @app.command()
 def unwrap(urls: Annotated[list[str], typer.Argument(metavar="URL...", help="Rewritten links.")]) -> None:
     """Show what rewritten links stand for: one line each, the original address. Exit status 1 if one is broken."""
-    from app.bootstrap import keyring
     from app.links.mint import LinkOpener
     from app.links.token import LinkBroken, PayloadNeeded
 
     settings = load_settings()
-    opener = LinkOpener(keyring(settings), settings.gateway_url, settings.gateway_prefix)
+    opener = LinkOpener(_keys(settings), settings.gateway_url, settings.gateway_prefix)
     broken = False
     for url in urls:
         try:
@@ -188,6 +186,10 @@ def env_example() -> str:
         shown = "" if default is None else str(default)
         lines += ["", f"# {field.description}", f"# POSTERN_{name.upper()}={shown}"]
     return "\n".join(lines) + "\n"
+
+
+def _keys(settings: Settings) -> KeyRing:
+    return KeyRing(settings.master_keys())
 
 
 def _confirm(question: str) -> bool:

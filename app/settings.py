@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: A key is missing, the placeholder, no base64, or under 32 bytes.
         """
-        current = self.master_key.get_secret_value() if self.master_key else self._generated_key()
+        current = self._generated_key() if self.master_key is None else self.master_key.get_secret_value()
         keys = {self.master_key_id: _parse_key("POSTERN_MASTER_KEY", current)}
         if self.retired_master_keys:
             for entry in self.retired_master_keys.get_secret_value().split(","):

@@ -98,9 +98,10 @@ def test_the_failure_policy_counts_where_a_verdict_is_degraded() -> None:
     assert click(snapshot(failure="open"), "https://a.example/", degraded=True) == (Action.WARN, "failure:open")
     assert click(snapshot(failure="closed"), "https://a.example/", degraded=True) == (Action.BLOCK, "failure:closed")
     assert click(snapshot(failure="closed"), "https://a.example/", level="clean", degraded=True)[0] is Action.REDIRECT
-    assert click(snapshot(("allow", "a.example"), failure="closed"), "https://a.example/", degraded=True)[
-        0
-    ] is Action.REDIRECT
+    assert (
+        click(snapshot(("allow", "a.example"), failure="closed"), "https://a.example/", degraded=True)[0]
+        is Action.REDIRECT
+    )
 
 
 def test_a_tenants_levels_replace_the_defaults_where_they_make_sense() -> None:

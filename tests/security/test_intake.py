@@ -1,0 +1,175 @@
+"""What the public intake takes, what it refuses, and that it counts both."""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select, text
+
+from app.kit.crypto import KeyRing
+from app.kit.db import Database
+from app.protection import subscriptions
+from app.protection.intake import MAX_BODY_BYTES, IntakeDeps, create_intake
+from app.protection.models import IntakeCount, MailboxRow, SubscriptionRow
+from app.protection.sync import open_work
+from connectors.base.types import Provider, Subscription
+from connectors.emulators.testing import running_emulators
+from tests.integration.protection.world import Organisation, connect, provider_settings
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def organisation(database: Database, keyring: KeyRing, tmp_path: Path) -> AsyncIterator[Organisation]:
+    with running_emulators() as emulators:
+        settings = provider_settings(emulators, tmp_path)
+        made = await connect(database, emulators, Provider.MICROSOFT, settings, keyring, "ada")
+        yield made
+        await made.runtime.providers.aclose()
+
+
+@pytest.fixture
+async def client(organisation: Organisation) -> AsyncIterator[httpx.AsyncClient]:
+    runtime = organisation.runtime
+    app = create_intake(IntakeDeps(runtime.db, runtime.keyring, runtime.providers))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://intake") as made:
+        yield made
+
+
+async def subscribed(organisation: Organisation, secret: str = "s3cret") -> str:
+    """A stored subscription of the first mailbox."""
+    mailbox_id = await organisation.mailbox_id(organisation.people[0])
+    opened = await open_work(organisation.runtime, organisation.tenant_id, mailbox_id)
+    assert not isinstance(opened, str)
+    made = Subscription(str(uuid.uuid4()), opened[0].mailbox, datetime.now(UTC) + timedelta(days=6), secret)
+    await subscriptions._store(organisation.runtime, opened[0], made)
+    return made.id
+
+
+def notification(subscription_id: str, secret: str, **more: Any) -> dict[str, Any]:
+    return {
+        "value": [
+            {
+                "id": str(uuid.uuid4()),
+                "subscriptionId": subscription_id,
+                "subscriptionExpirationDateTime": "2026-12-01T00:00:00Z",
+                "clientState": secret,
+                "changeType": "created",
+                "resource": "Users/u/Messages/m",
+                "tenantId": str(uuid.uuid4()),
+                "resourceData": {"@odata.type": "#Microsoft.Graph.Message", "id": "m"},
+                **more,
+            }
+        ]
+    }
+
+
+async def jobs(organisation: Organisation, task: str) -> int:
+    async with organisation.runtime.db.untenanted() as session:
+        query = text("SELECT count(*) FROM procrastinate_jobs WHERE task_name = :task")
+        return int((await session.execute(query, {"task": task})).scalar_one())
+
+
+async def counts(organisation: Organisation) -> dict[str, int]:
+    async with organisation.runtime.db.untenanted() as session:
+        rows = await session.execute(select(IntakeCount.reason, IntakeCount.count))
+        return {reason: count for reason, count in rows}
+
+
+async def test_a_genuine_notification_defers_one_look_at_its_mailbox(
+    organisation: Organisation, client: httpx.AsyncClient
+) -> None:
+    subscription = await subscribed(organisation)
+    for _ in range(3):
+        answer = await client.post("/hooks/microsoft", json=notification(subscription, "s3cret"))
+        assert answer.status_code == 202
+    assert await jobs(organisation, "mailbox.sync") == 1
+    assert await counts(organisation) == {"taken": 3}
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        assert (await session.scalars(select(MailboxRow.last_notified_at))).one() is not None
+
+
+async def test_a_wrong_secret_and_an_unknown_subscription_are_refused_and_counted(
+    organisation: Organisation, client: httpx.AsyncClient
+) -> None:
+    subscription = await subscribed(organisation)
+    await client.post("/hooks/microsoft", json=notification(subscription, "guess"))
+    await client.post("/hooks/microsoft", json=notification(subscription, ""))
+    await client.post("/hooks/microsoft", json=notification(str(uuid.uuid4()), "s3cret"))
+    assert await jobs(organisation, "mailbox.sync") == 0
+    assert await counts(organisation) == {"wrong_secret": 2, "unknown_subscription": 1}
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"value": 3}', b'{"value": [3]}', b"\xff\xfe", b"[" * 100_000]
+)
+async def test_malformed_json_is_refused_by_name_and_counted(
+    organisation: Organisation, client: httpx.AsyncClient, body: bytes
+) -> None:
+    answer = await client.post("/hooks/microsoft", content=body)
+    assert answer.status_code == 400
+    assert await counts(organisation) == {"malformed": 1}
+
+
+async def test_a_huge_body_is_refused_before_it_is_read_whole(
+    organisation: Organisation, client: httpx.AsyncClient
+) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b" " * 65_536
+
+    for content in (b" " * (MAX_BODY_BYTES + 1), endless()):
+        assert (await client.post("/hooks/microsoft", content=content)).status_code == 413
+    assert await counts(organisation) == {"too_large": 2}
+
+
+async def test_the_handshake_answers_the_token_as_plain_text(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/hooks/microsoft?validationToken=a%20%3Cb%3E%26c")
+    assert answer.status_code == 200
+    assert answer.text == "a <b>&c"
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    ("event", "task"),
+    [
+        ("missed", "mailbox.sync"),
+        ("reauthorizationRequired", "mailbox.renew"),
+        ("subscriptionRemoved", "mailbox.renew"),
+    ],
+)
+async def test_a_lifecycle_notification_leads_to_its_job(
+    organisation: Organisation, client: httpx.AsyncClient, event: str, task: str
+) -> None:
+    subscription = await subscribed(organisation)
+    body = notification(subscription, "s3cret", lifecycleEvent=event)
+    assert (await client.post("/hooks/microsoft", json=body)).status_code == 202
+    assert await jobs(organisation, task) == 1
+
+
+async def test_a_forged_pubsub_push_is_refused(organisation: Organisation, client: httpx.AsyncClient) -> None:
+    data = base64.b64encode(json.dumps({"emailAddress": "a@kasuga.example", "historyId": 1}).encode()).decode()
+    body = {"subscription": "projects/p/subscriptions/s", "message": {"data": data, "messageId": "1"}}
+    for headers in ({}, {"Authorization": "Bearer x.y.z"}, {"Authorization": "Basic eDp5"}):
+        assert (await client.post("/hooks/google", json=body, headers=headers)).status_code == 401
+    assert await counts(organisation) == {"not_genuine": 3}
+
+
+async def test_an_unknown_provider_is_absent(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/hooks/lotus", json={})).status_code == 404
+    assert (await client.get("/hooks/microsoft")).status_code == 405
+
+
+async def test_the_secret_is_stored_sealed(organisation: Organisation) -> None:
+    await subscribed(organisation, "very-secret-word")
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        (sealed,) = (await session.scalars(select(SubscriptionRow.secret_sealed))).all()
+    assert b"very-secret-word" not in sealed
