@@ -1,10 +1,15 @@
 """The one place that talks to Microsoft Graph: the SDK builds a request, one async client sends it.
 
 msgraph-sdk is the source of paths, query parameters and request bodies, azure-identity of tokens, and
-kiota's validator of the hosts that may see one. What the SDK does not do here is send and deserialise.
-Measured on the emulator (2 cores, Python 3.11; ``tests/bench/graph_client_cpu.py``): see the table there.
-Most of the SDK's cost is its middleware chain and the typed models of an answer, of which a few fields are
-needed. Its retry handler would also repeat POST and PATCH, which must not be repeated blindly.
+kiota's validator of the hosts that may see one. What the SDK does not do here is send and deserialise: most of
+its cost is the middleware chain and the typed models of an answer, of which a few fields are needed, and its
+retry handler would repeat POST and PATCH, which must not be repeated blindly. CPU per call on the emulator
+(``python -m tests.bench.graph_client_cpu``, 200 calls, a message of 20 KB, Python 3.11, November 2026)::
+
+    GET a message: plain httpx, json                            1.19 ms
+    GET a message: this client                                  1.83 ms
+    GET a message: the SDK sends and deserialises               9.49 ms
+    fetch() and replace(): three requests, verified             5.07 ms
 
 Every request carries the same ``Prefer`` set, since an id read without ``IdType`` is another id
 (https://learn.microsoft.com/graph/outlook-immutable-id) and a body read without ``allow-unsafe-html`` is
