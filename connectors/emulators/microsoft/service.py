@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 from connectors.emulators.common.notify import Notifier
 from connectors.emulators.microsoft import (
     graph_attachments,
+    graph_create,
     graph_directory,
     graph_folders,
     graph_messages,
@@ -32,7 +33,7 @@ class MicrosoftService:
         self.subscriptions = Subscriptions(state, notifier)
         self.entra = Entra(state, self.tokens)
         self._graph = Graph(state, self.tokens)
-        for module in (graph_folders, graph_messages, graph_attachments, graph_directory):
+        for module in (graph_folders, graph_messages, graph_create, graph_attachments, graph_directory):
             module.add_routes(self._graph)
         self.subscriptions.add_routes(self._graph)
         self.graph_app: ASGIApp = self._graph.app()
@@ -40,5 +41,5 @@ class MicrosoftService:
 
     def set_base(self, base: str) -> None:
         """Where the server is reached, e.g. ``http://127.0.0.1:8090``; known once it listens."""
-        self.entra.base = f"{base}/entra"
+        self.entra.set_base(f"{base}/entra")
         self._graph.base = f"{base}/graph/v1.0"

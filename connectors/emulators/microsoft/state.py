@@ -6,27 +6,21 @@ answers requests with them and tests use them directly.
 
 from __future__ import annotations
 
-import random
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
 from connectors.emulators.common.clock import Clock
 from connectors.emulators.common.records import RecordStore
 from connectors.emulators.microsoft import bodies, ids, intake
+from connectors.emulators.microsoft.directory import DirectoryState
 from connectors.emulators.microsoft.model import (
     WELL_KNOWN_FOLDERS,
-    Application,
     Attachment,
     Folder,
-    Grant,
-    Group,
     Mailbox,
     Message,
     Person,
     Subscription,
-    Switches,
     Tenant,
     Tombstone,
 )
@@ -41,7 +35,7 @@ class MailEvent:
     folder_id: str
 
 
-class MicrosoftState:
+class MicrosoftState(DirectoryState):
     """Tenants, people, mailboxes and subscriptions.
 
     Args:
@@ -51,36 +45,18 @@ class MicrosoftState:
     """
 
     def __init__(self, clock: Clock | None = None, store: RecordStore | None = None, seed: int | None = None) -> None:
-        self.clock = clock or Clock()
-        self.lock = threading.RLock()
-        self.random = random.Random(seed)  # noqa: S311  # ids of an emulator protect nothing
-        self.tenants: dict[str, Tenant] = {}
-        self.people: dict[str, Person] = {}
-        self.groups: dict[str, Group] = {}
-        self.applications: dict[str, Application] = {}
+        super().__init__(clock, store, seed)
         self.folders: dict[str, Folder] = {}
         self.mailboxes: dict[str, Mailbox] = {}
         self.messages: dict[str, Message] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.tombstones: dict[str, list[Tombstone]] = {}
-        self.switches = Switches()
-        self.signing_key: str | None = None
         self.listeners: list[Callable[[MailEvent], None]] = []
         self._by_user: dict[str, dict[str, Message]] = {}
         self._folders_by_user: dict[str, dict[str, Folder]] = {}
-        self._people_by_address: dict[str, Person] = {}
         self._subscriptions_by_user: dict[str, dict[str, Subscription]] = {}
-        self.store = store or RecordStore(None)
 
-    # --- organisations ---------------------------------------------------------------------------------
-
-    def add_tenant(self, name: str, domain: str, tenant_id: str | None = None) -> Tenant:
-        """A new organisation with one verified domain."""
-        with self.lock:
-            tenant = Tenant(tenant_id or ids.new_guid(self.random), name, [domain.lower()])
-            self.tenants[tenant.id] = tenant
-            self.mark("tenant", tenant.id)
-            return tenant
+    # --- mailboxes ---------------------------------------------------------------------------------------
 
     def add_person(
         self, tenant: Tenant, name: str, address: str, *, is_admin: bool = False, enabled: bool = True
@@ -106,51 +82,6 @@ class MicrosoftState:
                 known[well_known] = folder.id
                 self._put_folder(folder)
             return person
-
-    def add_group(self, tenant: Tenant, name: str, members: Iterable[Person], address: str | None = None) -> Group:
-        """A group with its direct members."""
-        with self.lock:
-            group = Group(ids.new_guid(self.random), tenant.id, name, address, [person.id for person in members])
-            self.groups[group.id] = group
-            self.mark("group", group.id)
-            return group
-
-    def put_application(self, application: Application) -> None:
-        """Register an application, or replace its registration."""
-        with self.lock:
-            self.applications[application.client_id] = application
-            self.mark("application", application.client_id)
-
-    def grant(self, tenant_id: str, client_id: str, roles: Iterable[str]) -> None:
-        """What accepting admin consent does: the service principal exists and has these app roles."""
-        with self.lock:
-            grant = self.tenants[tenant_id].grants.setdefault(client_id, Grant())
-            grant.roles = sorted(set(grant.roles) | set(roles))
-            grant.enabled = True
-            self.mark("tenant", tenant_id)
-
-    def revoke(self, tenant_id: str, client_id: str) -> None:
-        """What deleting the enterprise application does: no service principal, no grants."""
-        with self.lock:
-            self.tenants[tenant_id].grants.pop(client_id, None)
-            self.mark("tenant", tenant_id)
-
-    def person(self, key: str, tenant_id: str | None = None) -> Person:
-        """A person by object id, userPrincipalName or alias.
-
-        Raises:
-            KeyError: There is none, or none in this tenant.
-        """
-        with self.lock:
-            person = self.people.get(key) or self._people_by_address.get(key.lower())
-            if person is None or (tenant_id is not None and person.tenant_id != tenant_id):
-                raise KeyError(key)
-            return person
-
-    def people_of(self, tenant_id: str) -> list[Person]:
-        """All people of a tenant, in the order they were added."""
-        with self.lock:
-            return [person for person in self.people.values() if person.tenant_id == tenant_id]
 
     # --- folders ---------------------------------------------------------------------------------------
 
@@ -366,19 +297,13 @@ class MicrosoftState:
         self.subscriptions[subscription.id] = subscription
         self._subscriptions_by_user.setdefault(subscription.user_id, {})[subscription.id] = subscription
 
-    # --- keeping ---------------------------------------------------------------------------------------
-
-    def mark(self, kind: str, key: str) -> None:
-        """This record has to be written at the next flush."""
-        self.store.mark(kind, key)
+    # --- indexes ---------------------------------------------------------------------------------------
 
     def index(self, person: Person) -> None:
         """Make a person and the mailbox findable."""
-        self.people[person.id] = person
+        super().index(person)
         self._by_user.setdefault(person.id, {})
         self._folders_by_user.setdefault(person.id, {})
-        for address in (person.address, *person.aliases):
-            self._people_by_address[address.lower()] = person
 
     def index_message(self, message: Message) -> None:
         """Make a message findable."""
@@ -393,14 +318,3 @@ class MicrosoftState:
     def _put_folder(self, folder: Folder) -> None:
         self.index_folder(folder)
         self.mark("folder", folder.id)
-
-    def add_alias(self, person: Person, alias: str) -> None:
-        """A further address of a mailbox."""
-        with self.lock:
-            person.aliases.append(alias.lower())
-            self.index(person)
-            self.mark("person", person.id)
-
-    def expired(self, moment: datetime) -> bool:
-        """Whether a moment has passed."""
-        return moment <= self.clock.now()
