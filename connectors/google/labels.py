@@ -20,6 +20,18 @@ def applicable(labels: Iterable[str]) -> frozenset[str]:
     return frozenset(labels) - _FIXED
 
 
+def in_one_place(labels: Iterable[str]) -> frozenset[str]:
+    """Without INBOX beside SPAM or TRASH, and without SPAM beside TRASH.
+
+    Gmail refuses to add two of them in one call (https://github.com/gauteh/lieer/pull/27), although a message
+    may come to carry two; the one that hides it counts.
+    """
+    found = frozenset(labels)
+    if TRASH in found:
+        return found - {INBOX, SPAM}
+    return found - {INBOX} if SPAM in found else found
+
+
 def mirror(
     base: Iterable[str] | None, original_now: Iterable[str], copy_now: Iterable[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:

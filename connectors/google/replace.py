@@ -168,7 +168,7 @@ class Replacer:
 
     async def _insert(self, target: Target, label_ids: frozenset[str]) -> RawMessage:
         original = target.original
-        body: dict[str, Any] = {"labelIds": sorted(label_ids)}
+        body: dict[str, Any] = {"labelIds": sorted(names.in_one_place(label_ids))}
         if original.thread_id:
             body["threadId"] = original.thread_id
         if original.extra:
@@ -217,7 +217,7 @@ class Replacer:
         return _Verified(message, MimeContent(content) if normalised else None)
 
     async def _has_labels(self, target: Target, message: RawMessage) -> bool:
-        missing = names.applicable(target.original.places) - set(message.labels)
+        missing = names.in_one_place(names.applicable(target.original.places)) - set(message.labels)
         if not missing:
             return True
         try:
@@ -323,6 +323,6 @@ async def modify(
     what: str,
 ) -> RawMessage:
     """Change a message's labels (5 quota units). Setting the same labels twice does no harm, so it is retried."""
-    body = {"addLabelIds": list(add), "removeLabelIds": list(remove)}
+    body = {"addLabelIds": sorted(names.in_one_place(add)), "removeLabelIds": list(remove)}
     request = client.gmail.messages.modify(userId=mailbox.address, id=message_id, body=body)
     return read_resource(await client.mail(mailbox, request, what))

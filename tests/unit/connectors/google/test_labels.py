@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.google.labels import applicable, mirror
+from connectors.google.labels import applicable, in_one_place, mirror
 
 LABELS = st.frozensets(st.sampled_from(["INBOX", "UNREAD", "STARRED", "IMPORTANT", "TRASH", "SPAM", "Label_1"]))
 
@@ -39,6 +39,14 @@ def test_after_a_crash_a_message_read_in_either_place_is_read() -> None:
 
 def test_after_a_crash_stars_and_own_labels_of_both_are_kept() -> None:
     assert mirror(None, {"INBOX", "STARRED"}, {"INBOX", "Label_1"}) == (("STARRED",), ())
+
+
+@given(LABELS)
+def test_a_message_is_put_in_one_place_only(labels: frozenset[str]) -> None:
+    placed = in_one_place(labels)
+    assert len(placed & {"INBOX", "SPAM", "TRASH"}) == min(1, len(labels & {"INBOX", "SPAM", "TRASH"}))
+    assert placed - {"INBOX", "SPAM", "TRASH"} == labels - {"INBOX", "SPAM", "TRASH"}
+    assert ("TRASH" in placed) == ("TRASH" in labels)
 
 
 @given(LABELS, LABELS)
