@@ -30,7 +30,8 @@ def visible(text: object, limit: int = 300) -> str:
     """
     source = "" if text is None else str(text)
     cut = source[: limit + 1]
-    shown = "".join(
+    # What is printable holds none of these characters: the usual case, and cheap.
+    shown = cut if cut.isprintable() else "".join(
         f"\u27e8U+{ord(character):04X}\u27e9"
         if unicodedata.category(character) in _INVISIBLE and character not in _JOINERS
         else character
@@ -141,6 +142,18 @@ CHECK_STATES = {
     "unknown": N_("Could not be told"),
     "skipped": N_("Skipped"),
 }
+CHECKS = {
+    "provider": N_("Reaching the provider"),
+    "consent": N_("Consent of your organisation"),
+    "delegation": N_("Domain-wide delegation"),
+    "directory": N_("Listing the mailboxes"),
+    "mail_read_write": N_("Reading and moving messages"),
+    "mail_advanced": N_("Changing received messages"),
+    "mail_read": N_("Reading and changing messages"),
+    "mailbox_access": N_("Reading a real mailbox"),
+    "permanent_delete": N_("Deleting originals for good"),
+    "push": N_("Notifications of new mail"),
+}
 TENANT_STATES = {
     "onboarding": N_("Being connected"),
     "active": N_("Active"),
@@ -201,6 +214,7 @@ TABLES = {
     "event": EVENTS,
     "role": ROLES,
     "check": CHECK_STATES,
+    "check_name": CHECKS,
     "tenant": TENANT_STATES,
     "run": RUN_STATES,
     "scope": SCOPES,

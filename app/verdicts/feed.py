@@ -112,6 +112,10 @@ class FeedFile:
         """The first lines that were passed over."""
         return self._entries.problems
 
+    def look_again(self) -> None:
+        """Look at the file at the next :meth:`refresh`, however short ago that was done."""
+        self._checked = float("-inf")
+
     def refresh(self) -> int:
         """Read the file again if it changed; looks at most five times a second.
 

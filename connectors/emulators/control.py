@@ -9,7 +9,8 @@
 ``POST .../microsoft/expire``      ``{"mailbox"}``: delta tokens given out so far are unknown
 ``GET/PATCH .../google``           switches of the Google side
 ``POST .../google/expire``         ``{"mailbox"}``: history given out so far is gone
-``POST .../notifications``         ``{"enabled": true|false}``: "drop" mode
+``POST .../microsoft/scope``       ``{"tenant", "mailboxes": [...]|null}``: limit applications to these mailboxes
+``POST .../notifications``         ``{"enabled": true|false}``: "drop" mode of Graph; for Pub/Sub use a ``lose`` fault
 ``GET/POST .../clock``             ``{"advance_seconds"}``
 ``GET .../messages``               ``?provider=&address=``: ids and subjects, as the viewer shows them
 ``GET .../people``                 who can sign in, and who administers
@@ -60,6 +61,7 @@ class Control:
                 self._route("POST", "/microsoft/revoke", self._revoke),
                 self._route("POST", "/microsoft/lifecycle", self._lifecycle),
                 self._route("POST", "/microsoft/expire", self._expire_delta),
+                self._route("POST", "/microsoft/scope", self._scope),
                 self._route("GET", "/google", self._get_google),
                 self._route("PATCH", "/google", self._patch_google),
                 self._route("POST", "/google/expire", self._expire_history),
@@ -127,7 +129,8 @@ class Control:
         state = self._world.microsoft
         known = {each.name: type(getattr(state.switches, each.name)) for each in fields(state.switches)}
         for name, value in body.items():
-            if name not in known or type(value) is not known[name]:
+            fits = type(value) is known.get(name) or (known.get(name) is float and type(value) is int)
+            if not fits:
                 raise ValueError(f"{name} is no switch of this type; there are {', '.join(sorted(known))}")
         with state.lock:
             state.switches = replace(state.switches, **body)  # type: ignore[arg-type]  # types checked above
@@ -164,6 +167,17 @@ class Control:
         person = self._world.microsoft.person(str(body.get("mailbox")))
         self._world.microsoft.expire_delta_tokens(person.id)
         return {"expired": person.address}
+
+    async def _scope(self, _: Request, body: Json) -> Json:
+        state, mailboxes = self._world.microsoft, body.get("mailboxes")
+        if mailboxes is not None and not isinstance(mailboxes, list):
+            raise ValueError("mailboxes must be a list of addresses or null")
+        with state.lock:
+            tenant = state.tenants[str(body.get("tenant"))]
+            found = None if mailboxes is None else [state.person(str(each), tenant.id).id for each in mailboxes]
+            tenant.mailbox_scope = found
+            state.mark("tenant", tenant.id)
+        return {"mailboxes": found}
 
     async def _get_google(self, _: Request, __: Json) -> Json:
         return self._world.google.behaviour.save()

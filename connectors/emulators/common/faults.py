@@ -36,6 +36,8 @@ class FaultKind(StrEnum):
     """429 with Retry-After; the request has no effect."""
     UNAVAILABLE = "unavailable"
     """503 with Retry-After; the request has no effect."""
+    CONFLICT = "conflict"
+    """412 ErrorIrresolvableConflict, or Gmail's 412; the request has no effect. Occurs without If-Match too."""
     TIMEOUT_BEFORE = "timeout_before"
     """No usable answer; the request had no effect."""
     TIMEOUT_AFTER = "timeout_after"
@@ -223,10 +225,10 @@ async def _fail(rule: FaultRule, path: str, send: Send) -> None:
             return
         status = 504
     else:
-        status = 429 if rule.kind is FaultKind.THROTTLE else 503
+        status = {FaultKind.THROTTLE: 429, FaultKind.CONFLICT: 412}.get(rule.kind, 503)
     body = json.dumps(_error(path, status)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status != 504:
+    if status in (429, 503):
         headers.append((b"retry-after", f"{rule.retry_after:g}".encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -235,14 +237,18 @@ async def _fail(rule: FaultRule, path: str, send: Send) -> None:
 def _error(path: str, status: int) -> dict[str, object]:
     """An error body in the shape of the provider that is asked."""
     if path.startswith("/google"):
-        reason = {429: "rateLimitExceeded", 503: "backendError", 504: "backendError"}[status]
-        message = {429: "Rate Limit Exceeded", 503: "Backend Error", 504: "Deadline exceeded"}[status]
+        reason, message = {
+            412: ("conditionNotMet", "Precondition Failed"),
+            429: ("rateLimitExceeded", "Rate Limit Exceeded"),
+            503: ("backendError", "Backend Error"),
+            504: ("backendError", "Deadline exceeded"),
+        }[status]
         detail = {"domain": "global", "reason": reason, "message": message}
         return {"error": {"code": status, "message": message, "errors": [detail]}}
-    code = {429: "TooManyRequests", 503: "ServiceUnavailable", 504: "GatewayTimeout"}[status]
-    message = {
-        429: "Too many requests. Please retry after the given time.",
-        503: "The service is temporarily unavailable.",
-        504: "The upstream service did not answer in time.",
+    code, message = {
+        412: ("ErrorIrresolvableConflict", "The send or update operation could not be performed: change key mismatch."),
+        429: ("TooManyRequests", "Too many requests. Please retry after the given time."),
+        503: ("ServiceUnavailable", "The service is temporarily unavailable."),
+        504: ("GatewayTimeout", "The upstream service did not answer in time."),
     }[status]
     return {"error": {"code": code, "message": message}}

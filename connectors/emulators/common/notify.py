@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -109,17 +108,13 @@ class Notifier:
             raise RuntimeError("the notifier has not been started")
         return await self._client.post(url, content=body, headers=dict(headers))
 
-    def call(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run other background work in the server's event loop, from any thread."""
+    def later(self, seconds: float, work: Callable[[], None]) -> None:
+        """Run something in the server's event loop after a while, from any thread; at once where none runs."""
         loop = self._loop
-        if loop is not None:
-            loop.call_soon_threadsafe(lambda: self._keep(loop.create_task(_as_coroutine(work))))
-
-    def in_loop(self, work: Callable[[], Awaitable[None]]) -> Future[None]:
-        """Run work in the server's event loop and give a future to wait for, from another thread."""
-        if self._loop is None:
-            raise RuntimeError("the notifier has not been started")
-        return asyncio.run_coroutine_threadsafe(_as_coroutine(work), self._loop)
+        if loop is None:
+            work()
+        else:
+            loop.call_soon_threadsafe(loop.call_later, seconds, work)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -163,7 +158,3 @@ class Notifier:
         self.outcomes["given_up"] += 1
         if delivery.gave_up is not None:
             delivery.gave_up()
-
-
-async def _as_coroutine(work: Callable[[], Awaitable[None]]) -> None:
-    await work()

@@ -63,7 +63,8 @@ class Call:
         path: Path parameters.
         query: Query parameters, typed; missing ones are absent unless they have a default.
         body: The JSON body, or an empty mapping.
-        media: The uploaded message, if one was.
+        media: The uploaded message or file, if one was.
+        alt: ``media`` asks for a file's content instead of its description.
     """
 
     state: GoogleState
@@ -72,6 +73,7 @@ class Call:
     query: dict[str, Any] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
     media: bytes | None = None
+    alt: str = "json"
 
     def page_size(self, name: str = "maxResults", default: int = 100, most: int = 500) -> int:
         """The page size asked for, within the limits."""
@@ -90,7 +92,15 @@ class Call:
         return list(value)
 
 
-Handler = Callable[[Call], "dict[str, Any] | None"]
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An answer that is a file and not JSON (``alt=media``)."""
+
+    data: bytes
+    mime_type: str
+
+
+Handler = Callable[[Call], "dict[str, Any] | Content | None"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +118,7 @@ class Method:
         upload: Also takes an upload of the message at ``/upload`` + path.
         patient: Asked again, up to ``Behaviour.pull_wait`` seconds, while its answer is empty (pull).
         request: Fields of the JSON body that mean something here.
+        default_fields: Answered where the call does not select fields (Drive).
     """
 
     id: str
@@ -120,6 +131,7 @@ class Method:
     upload: bool = False
     patient: bool = False
     request: frozenset[str] = frozenset()
+    default_fields: str | None = None
 
 
 Gate = Callable[[Call, Method], "str | None"]
@@ -163,17 +175,20 @@ async def serve(
             if not grant.scopes & method.scopes:
                 raise insufficient_scope(method.scopes, method.id)
             path = {name: str(value) for name, value in request.path_params.items()}
-            call = Call(state, grant, path, _query(request, method), body, media)
+            alt = request.query_params.get("alt", "json")
+            call = Call(state, grant, path, _query(request, method), body, media, alt)
             user = gate(call, method) if gate is not None else None
             if user is not None:
                 under_way.enter_context(state.quota.call(user, state.behaviour))
         if state.behaviour.latency:
             await asyncio.sleep(state.behaviour.latency)
         answer = await _run(state, method, call)
-    return respond(answer, request.query_params.get("fields"))
+    if isinstance(answer, Content):
+        return Response(answer.data, media_type=answer.mime_type)
+    return respond(answer, request.query_params.get("fields") or method.default_fields)
 
 
-async def _run(state: GoogleState, method: Method, call: Call) -> dict[str, Any] | None:
+async def _run(state: GoogleState, method: Method, call: Call) -> dict[str, Any] | Content | None:
     waited = 0.0
     while True:
         with state.lock:

@@ -10,6 +10,9 @@ Addresses below are relative to :attr:`GoogleState.base_url`, e.g. ``http://127.
 ``/iam/v1/projects/-/serviceAccounts/<address>:signJwt``
                                      IAM credentials API. ``api_endpoint``: base + ``/iam``. google-auth's
                                      ``iam.Signer`` has Google's address built in: rewrite it in its request
+``/drive/v3/files/...``              Drive API. ``api_endpoint``: base + ``/drive/v3``; uploads at
+                                     ``/upload/drive/v3/files``; shared files at ``/drive/file/d/<id>/view``
+                                     and ``/drive/uc?id=<id>``
 ``/token``                           OAuth 2.0 token endpoint (also ``/oauth2/v4/token``)
 ``/o/oauth2/v2/auth``                authorization endpoint: a page with a button for each person
 ``/.well-known/openid-configuration``
@@ -35,6 +38,7 @@ from starlette.types import ASGIApp
 
 from connectors.emulators.google import (
     directory,
+    drive,
     gmail_common,
     gmail_drafts,
     gmail_mailbox,
@@ -63,6 +67,9 @@ DIRECTORY_METHODS: tuple[Method, ...] = directory.METHODS
 PUBSUB_METHODS: tuple[Method, ...] = pubsub_api.METHODS
 """All Pub/Sub methods served."""
 
+DRIVE_METHODS: tuple[Method, ...] = drive.METHODS
+"""All Drive methods served."""
+
 IAM_METHODS: tuple[Method, ...] = iam.METHODS
 """All IAM credentials methods served."""
 
@@ -73,6 +80,7 @@ def create_app(state: GoogleState) -> ASGIApp:
         (GMAIL_METHODS, gmail_common.gate),
         (DIRECTORY_METHODS, directory.gate),
         (PUBSUB_METHODS, pubsub_api.gate),
+        (DRIVE_METHODS, None),
         (IAM_METHODS, None),
     )
     routes: list[BaseRoute] = []
@@ -94,6 +102,7 @@ def create_app(state: GoogleState) -> ASGIApp:
         Route("/oauth2/v1/certs", sign_in.certificates),
         Route("/robot/v1/metadata/x509/{account}", sign_in.account_certificates),
         Route("/v1/userinfo", sign_in.userinfo),
+        *drive.share_routes(state),
         *AdminConsole(state).routes(),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})

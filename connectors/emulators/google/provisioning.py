@@ -22,6 +22,7 @@ from connectors.emulators.google.accounts import (
     User,
 )
 from connectors.emulators.google.behaviour import Behaviour
+from connectors.emulators.google.files import DriveFile
 from connectors.emulators.google.keys import SigningKey
 from connectors.emulators.google.mailbox import Mailbox
 from connectors.emulators.google.pubsub import GMAIL_PUBLISHER, PubSub, Subscription, Topic
@@ -53,6 +54,7 @@ class Provisioning:
         self.quota = Quota(self.clock.timestamp)
         self.signing_key = signing_key or SigningKey.generate()
         self.pubsub = PubSub(self.clock.timestamp, self.faults)
+        self.files: dict[str, DriveFile] = {}
         self._rng = random.Random(seed)  # noqa: S311 - ids and history gaps, no secrets
 
     @staticmethod

@@ -12,6 +12,7 @@ from connectors.emulators.common.viewer import ViewMailbox, ViewMessage, ViewMes
 from connectors.emulators.google import mime, view
 from connectors.emulators.google.accounts import Accounts
 from connectors.emulators.google.behaviour import Behaviour
+from connectors.emulators.google.files import DriveFile
 from connectors.emulators.google.keys import SigningKey
 from connectors.emulators.google.mailbox import Mailbox
 from connectors.emulators.google.provisioning import Provisioning
@@ -136,6 +137,7 @@ class GoogleState(Provisioning):
                 "tokens": self.tokens.save(),
                 "pubsub": self.pubsub.save(),
                 "behaviour": self.behaviour.save(),
+                "files": {file_id: file.save() for file_id, file in self.files.items()},
             }
 
     def load(self, data: Mapping[str, Any]) -> None:
@@ -151,6 +153,7 @@ class GoogleState(Provisioning):
                 self.mailboxes_by_user[user_id] = mailbox
             self.tokens.load(data["tokens"])
             self.pubsub.load(data["pubsub"])
+            self.files = {key: DriveFile.load(value) for key, value in data.get("files", {}).items()}
             self.pubsub.offer_all()
 
     def close(self) -> None:

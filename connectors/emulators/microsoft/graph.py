@@ -87,7 +87,7 @@ class Call:
         """As :meth:`person`, for mail.
 
         Raises:
-            GraphError: Nobody of the tenant, or nobody with a mailbox in use.
+            GraphError: Nobody of the tenant, nobody with a mailbox in use, or out of the application's scope.
         """
         try:
             person = self.person()
@@ -98,6 +98,13 @@ class Call:
                 404,
                 "MailboxNotEnabledForRESTAPI",
                 "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
+            )
+        scope = self.state.tenants[self.tenant_id].mailbox_scope
+        if scope is not None and person.id not in scope:
+            raise GraphError(
+                403,
+                "ErrorAccessDenied",
+                "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings.",
             )
         return person
 

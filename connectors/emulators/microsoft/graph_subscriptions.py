@@ -13,7 +13,6 @@ import json
 import re
 import secrets
 from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -47,6 +46,7 @@ class Subscriptions:
     def __init__(self, state: MicrosoftState, notifier: Notifier) -> None:
         self._state = state
         self._notifier = notifier
+        self._waiting: dict[str, list[tuple[render.Json, str | None]]] = {}
         self.sent: Counter[str] = Counter()
         state.listeners.append(self._on_event)
 
@@ -243,7 +243,7 @@ class Subscriptions:
             },
         }
         self.sent[kind] += 1
-        self._send(subscription.notification_url, [notification], subscription)
+        self._send(subscription.notification_url, notification, subscription)
 
     def _head(self, subscription: Subscription) -> render.Json:
         return {
@@ -253,15 +253,31 @@ class Subscriptions:
             "tenantId": subscription.tenant_id,
         }
 
-    def _send(self, url: str, notifications: Iterable[render.Json], subscription: Subscription | None) -> None:
-        body = json.dumps({"value": list(notifications)}).encode()
+    def _send(self, url: str, notification: render.Json, subscription: Subscription | None) -> None:
+        """Send now, or together with what comes for the same address within the batch time."""
+        seconds = self._state.switches.batch_seconds
+        waiting = (notification, subscription.id if subscription is not None else None)
+        if seconds <= 0:
+            self._deliver(url, [waiting])
+            return
+        with self._state.lock:
+            first = url not in self._waiting
+            self._waiting.setdefault(url, []).append(waiting)
+        if first:
+            self._notifier.later(seconds, lambda: self._deliver(url, self._take(url)))
 
+    def _take(self, url: str) -> list[tuple[render.Json, str | None]]:
+        with self._state.lock:
+            return self._waiting.pop(url, [])
+
+    def _deliver(self, url: str, batch: list[tuple[render.Json, str | None]]) -> None:
         def gave_up() -> None:
-            # What was not delivered is told once, in a ``missed`` lifecycle notification.
-            if subscription is not None:
-                self.lifecycle(subscription.id, "missed")
+            # What was not delivered is told once per subscription, in a ``missed`` lifecycle notification.
+            for subscription_id in {each for _, each in batch if each is not None}:
+                self.lifecycle(subscription_id, "missed")
 
-        self._notifier.send(Delivery(url, body, gave_up=gave_up if subscription is not None else None))
+        body = json.dumps({"value": [notification for notification, _ in batch]}).encode()
+        self._notifier.send(Delivery(url, body, gave_up=gave_up))
 
     def lifecycle(self, subscription_id: str, event: str) -> bool:
         """Send a lifecycle notification: reauthorizationRequired, subscriptionRemoved or missed.
@@ -281,7 +297,7 @@ class Subscriptions:
         if subscription.lifecycle_url is None:
             return False
         self.sent[event] += 1
-        self._send(subscription.lifecycle_url, [{**self._head(subscription), "lifecycleEvent": event}], None)
+        self._send(subscription.lifecycle_url, {**self._head(subscription), "lifecycleEvent": event}, None)
         return True
 
     def tend(self) -> None:

@@ -69,12 +69,19 @@ class Grant:
 
 @dataclass(slots=True)
 class Tenant:
-    """An Entra tenant. ``grants`` is by client id: no entry, no service principal."""
+    """An Entra tenant.
+
+    Attributes:
+        grants: By client id: no entry, no service principal.
+        mailbox_scope: Mailboxes (user ids) that applications may reach; None is all ("Role Based Access Control
+            for Applications in Exchange Online").
+    """
 
     id: str
     name: str
     domains: list[str]
     grants: dict[str, Grant] = field(default_factory=dict)
+    mailbox_scope: list[str] | None = None
 
 
 @dataclass(slots=True)
@@ -265,6 +272,7 @@ class Switches:
         requests_per_window: Requests per app and mailbox in ten minutes.
         retry_after: Seconds in Retry-After where the concurrency is exceeded.
         attachments_to_received: Whether attachments may be added to received mail.
+        batch_seconds: How long notifications for one address wait for more, to be sent together; 0 sends each alone.
     """
 
     strict_updates: bool = True
@@ -275,3 +283,4 @@ class Switches:
     requests_per_window: int = 10_000
     retry_after: int = 1
     attachments_to_received: bool = True
+    batch_seconds: float = 0.0

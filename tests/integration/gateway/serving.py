@@ -20,6 +20,7 @@ from app.kit.db import Database
 from app.links.mint import Minter
 from app.policy.engine import PolicySnapshot
 from app.settings import Settings
+from app.verdicts.feed import FeedFile
 
 TENANT_NO = 1001
 
@@ -49,7 +50,9 @@ class Served:
         """Put entries on the list."""
         with self.feed.open("a") as file:
             file.writelines(f"{level}\t{entry}\n" for entry in entries)
-        self.gateway.deps.source._checked = float("-inf")
+        source = self.gateway.deps.source
+        assert isinstance(source, FeedFile)
+        source.look_again()
 
 
 @contextmanager

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from app.kit.spool import Batch, SpoolReader, SpoolWriter, encode
+from app.kit.spool import Batch, Mode, SpoolReader, SpoolWriter, encode
 
 
-async def _write(folder: Path, payloads: list[bytes], **options: int) -> SpoolWriter:
-    writer = SpoolWriter(folder, **options)
+async def _write(folder: Path, payloads: list[bytes], mode: Mode = "auto") -> SpoolWriter:
+    writer = SpoolWriter(folder, mode=mode)
     writer.start()
     results = await asyncio.gather(*(writer.append(payload) for payload in payloads))
     assert all(results)
@@ -27,15 +26,20 @@ def _read(folder: Path, limit: int = 500) -> list[bytes]:
     return [payload for batch in reader.batches(limit) for payload in batch.payloads]
 
 
+MODES: tuple[Mode, ...] = ("inline", "thread")
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("limit", [1, 3, 500])
-def test_records_come_back_in_order(tmp_path: Path, limit: int) -> None:
+def test_records_come_back_in_order(tmp_path: Path, limit: int, mode: Mode) -> None:
     payloads = [f"event {number}".encode() for number in range(10)]
-    asyncio.run(_write(tmp_path, payloads))
+    asyncio.run(_write(tmp_path, payloads, mode))
     assert _read(tmp_path, limit) == payloads
 
 
-def test_records_written_together_share_a_flush(tmp_path: Path) -> None:
-    writer = asyncio.run(_write(tmp_path, [b"x"] * 500))
+@pytest.mark.parametrize("mode", MODES)
+def test_records_written_together_share_a_flush(tmp_path: Path, mode: Mode) -> None:
+    writer = asyncio.run(_write(tmp_path, [b"x"] * 500, mode))
     assert writer.stats.written == 500
     assert writer.stats.groups < 250
 
@@ -130,7 +134,7 @@ from pathlib import Path
 from app.kit.spool import SpoolWriter
 
 async def main():
-    writer = SpoolWriter(Path(sys.argv[1]))
+    writer = SpoolWriter(Path(sys.argv[1]), mode=sys.argv[2])
     writer.start()
     number = 0
     while True:
@@ -143,8 +147,9 @@ asyncio.run(main())
 """
 
 
-def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, mode: Mode) -> None:
+    process = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path), mode], stdout=subprocess.PIPE)
     assert process.stdout is not None
     for _ in range(20):
         process.stdout.readline()
@@ -166,7 +171,7 @@ from app.kit.spool import SpoolReader, SpoolWriter
 async def main():
     # A file size limit makes write() fail half-way, as a full disk does.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    writer = SpoolWriter(Path(sys.argv[1]))
+    writer = SpoolWriter(Path(sys.argv[1]), mode=sys.argv[2])
     writer.start()
     assert await writer.append(b"before")
     resource.setrlimit(resource.RLIMIT_FSIZE, (60, resource.RLIM_INFINITY))
@@ -181,9 +186,10 @@ asyncio.run(main())
 """
 
 
-def test_a_full_disk_is_reported_and_nothing_is_lost_or_doubled_once_there_is_room(tmp_path: Path) -> None:
-    assert resource.RLIMIT_FSIZE
-    done = subprocess.run([sys.executable, "-c", _FULL_DISK, str(tmp_path)], capture_output=True, check=False)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_full_disk_is_reported_and_nothing_is_lost_or_doubled_once_there_is_room(tmp_path: Path, mode: Mode) -> None:
+    command = [sys.executable, "-c", _FULL_DISK, str(tmp_path), mode]
+    done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert _read(tmp_path) == [b"before", b"during" * 20, b"after"]
 

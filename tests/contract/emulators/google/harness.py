@@ -30,15 +30,20 @@ FULL = "https://mail.google.com/"
 DIRECTORY = "https://www.googleapis.com/auth/admin.directory.user.readonly"
 GROUPS = "https://www.googleapis.com/auth/admin.directory.group.readonly"
 PUBSUB = "https://www.googleapis.com/auth/pubsub"
+DRIVE = "https://www.googleapis.com/auth/drive.file"
 IAM = "https://www.googleapis.com/auth/iam"
-ALL_SCOPES = (
-    MODIFY,
-    FULL,
+DIRECTORY_SCOPES = (
     DIRECTORY,
     GROUPS,
     "https://www.googleapis.com/auth/admin.directory.customer.readonly",
     "https://www.googleapis.com/auth/admin.directory.domain.readonly",
+)
+ALL_SCOPES = (
+    MODIFY,
+    FULL,
+    DRIVE,
     "https://www.googleapis.com/auth/gmail.metadata",
+    *DIRECTORY_SCOPES,
 )
 
 
@@ -94,7 +99,11 @@ class Workspace:
 
     def directory(self, subject: str = ADMIN) -> Any:
         """The Directory API."""
-        return self.service("admin", "directory_v1", self.base, subject, *ALL_SCOPES[2:6])
+        return self.service("admin", "directory_v1", self.base, subject, *DIRECTORY_SCOPES)
+
+    def drive(self, subject: str = ADMIN) -> Any:
+        """The Drive API."""
+        return self.service("drive", "v3", f"{self.base}/drive/v3", subject, DRIVE)
 
     def pubsub(self) -> Any:
         """``projects()`` of the Pub/Sub API."""

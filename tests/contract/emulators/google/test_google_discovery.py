@@ -15,7 +15,13 @@ import pytest
 from googleapiclient.http import MediaInMemoryUpload
 
 from connectors.emulators.google.api import COMMON_PARAMETERS, Method
-from connectors.emulators.google.app import DIRECTORY_METHODS, GMAIL_METHODS, IAM_METHODS, PUBSUB_METHODS
+from connectors.emulators.google.app import (
+    DIRECTORY_METHODS,
+    DRIVE_METHODS,
+    GMAIL_METHODS,
+    IAM_METHODS,
+    PUBSUB_METHODS,
+)
 from connectors.emulators.google.uploads import MAX_BYTES
 from tests.contract.emulators.google.harness import (
     ADMIN,
@@ -39,6 +45,7 @@ FAMILIES = (
     ("admin.directory_v1", "", DIRECTORY_METHODS),
     ("pubsub.v1", "/pubsub", PUBSUB_METHODS),
     ("iamcredentials.v1", "/iam", IAM_METHODS),
+    ("drive.v3", "/drive/v3", DRIVE_METHODS),
 )
 ALL = [
     pytest.param(document, prefix, method, id=method.id) for document, prefix, methods in FAMILIES for method in methods
@@ -101,12 +108,13 @@ def test_a_method_reads_only_fields_that_its_request_schema_has(name: str, prefi
     assert set(method.request) <= fields
 
 
-@pytest.mark.parametrize("method", [m for m in GMAIL_METHODS if m.upload], ids=lambda method: method.id)
-def test_uploads_are_where_the_discovery_document_says(method: Method) -> None:
-    media = described("gmail.v1", method.id)["mediaUpload"]
+@pytest.mark.parametrize(("name", "prefix", "method"), [p for p in ALL if p.values[2].upload])
+def test_uploads_are_where_the_discovery_document_says(name: str, prefix: str, method: Method) -> None:
+    media = described(name, method.id)["mediaUpload"]
     path = media["protocols"]["simple"]["path"]
     assert re.sub(r"\{[^}]+\}", "{}", "/upload" + method.path) == re.sub(r"\{[^}]+\}", "{}", path)
-    assert int(media["maxSize"]) <= MAX_BYTES
+    if name == "gmail.v1":
+        assert int(media["maxSize"]) <= MAX_BYTES
 
 
 def test_common_parameters_are_those_of_the_discovery_document() -> None:
@@ -210,6 +218,7 @@ def conversation(workspace: Workspace) -> Iterator[tuple[str, Any]]:
     yield from directory_conversation(workspace)
     yield from pubsub_conversation(workspace)
     yield from iam_conversation(workspace)
+    yield from drive_conversation(workspace)
 
 
 def directory_conversation(workspace: Workspace) -> Iterator[tuple[str, Any]]:
@@ -266,6 +275,20 @@ def iam_conversation(workspace: Workspace) -> Iterator[tuple[str, Any]]:
     yield "signJwt", api.signJwt(name=name, body={"payload": claims})
     yield "generateAccessToken", api.generateAccessToken(name=name, body={"scope": [PUBSUB], "lifetime": "600s"})
     yield "generateIdToken", api.generateIdToken(name=name, body={"audience": "https://x.example"})
+
+
+def drive_conversation(workspace: Workspace) -> Iterator[tuple[str, Any]]:
+    api = workspace.drive()
+    yield "drive.files.create", api.files().create(body={"name": "plan.pdf"}, fields="*")
+    file_id = next(iter(workspace.state.files))
+    yield "drive.files.get", api.files().get(fileId=file_id, fields="*")
+    yield "drive.files.update", api.files().update(fileId=file_id, body={"name": "plan 2.pdf"}, fields="*")
+    shared = {"type": "user", "role": "reader", "emailAddress": USER, "expirationTime": "2030-01-01T00:00:00Z"}
+    yield "drive.permissions.create", api.permissions().create(fileId=file_id, body=shared, fields="*")
+    yield "drive.permissions.list", api.permissions().list(fileId=file_id, fields="*")
+    permission = list(workspace.state.files[file_id].permissions)[-1]
+    yield "drive.permissions.delete", api.permissions().delete(fileId=file_id, permissionId=permission)
+    yield "drive.files.delete", api.files().delete(fileId=file_id)
 
 
 def test_every_answer_has_the_shape_of_its_schema(workspace: Workspace) -> None:

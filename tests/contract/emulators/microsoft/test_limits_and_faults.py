@@ -135,3 +135,30 @@ def test_the_directory_is_seen_only_with_its_roles_and_in_pages(org: Organisatio
     org.tenant.grants[org.emulators.client_id].roles.append("GroupMember.Read.All")
     members = org.call("GET", f"/groups/{group.id}/members?$select=id,mail").json()["value"]
     assert [(member["id"], member["mail"]) for member in members] == [(org.ada.id, org.ada.address)]
+
+
+def test_a_conflict_can_come_without_if_match(org: Organisation) -> None:
+    given = org.deliver()
+    org.emulators.world.faults.add(FaultRule(FaultKind.CONFLICT, method="PATCH", limit=1))
+    conflict = org.call("PATCH", org.path(given), json={"isRead": True})
+    assert (conflict.status_code, conflict.json()["error"]["code"]) == (412, "ErrorIrresolvableConflict")
+    assert org.call("GET", org.path(given)).json()["isRead"] is False
+
+
+def test_an_application_can_be_limited_to_some_mailboxes(org: Organisation) -> None:
+    control = f"{org.emulators.base_url}/control/microsoft/scope"
+    assert org.client.post(control, json={"tenant": org.tenant.id, "mailboxes": [org.ben.address]}).status_code == 200
+    refused = org.call("GET", f"/users/{org.ada.id}/messages")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "ErrorAccessDenied")
+    assert "RAOP" in refused.json()["error"]["message"]
+    assert org.call("GET", f"/users/{org.ben.id}/messages").status_code == 200
+    org.client.post(control, json={"tenant": org.tenant.id, "mailboxes": None})
+    assert org.call("GET", f"/users/{org.ada.id}/messages").status_code == 200
+
+
+def test_a_person_without_a_mailbox_is_told_from_an_unknown_one(org: Organisation) -> None:
+    org.ada.has_mailbox = False
+    answer = org.call("GET", f"/users/{org.ada.id}/messages")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "MailboxNotEnabledForRESTAPI")
+    unknown = org.call("GET", "/users/nobody@nordwind.example/messages")
+    assert unknown.json()["error"]["code"] == "ErrorInvalidUser"
