@@ -172,6 +172,9 @@ class SpoolWriter:
         with self._committing:
             durable = self._commit(records)
         _resolve(waiters, durable)
+        if not durable:
+            with self._wake:
+                self._wake.notify()  # the thread tries again from time to time
         slow = not durable or time.perf_counter() - started > SLOW_FLUSH_SECONDS
         self._slow_flushes = self._slow_flushes + 1 if slow else 0
         if self._mode == "auto" and self._slow_flushes >= SLOW_FLUSHES:
