@@ -244,8 +244,8 @@ def watch(call: Call) -> dict[str, Any]:
     if not topic.may_publish(GMAIL_PUBLISHER):
         raise forbidden(f"{said}User not authorized to perform this action.")
     now = call.state.clock.timestamp()
-    active = box.watch if box.watch is not None and box.watch.expires > now else None
-    if active is not None and active.topic != topic_name:
+    active = box.watches.get(call.grant.project)
+    if active is not None and active.expires > now and active.topic != topic_name:
         raise invalid("Only one user push notification client allowed per developer (call /stop then try again)")
     labels = call.strings("labelIds")
     if not all(label in box.labels for label in labels):
@@ -255,18 +255,19 @@ def watch(call: Call) -> dict[str, Any]:
         raise invalid("Invalid value at 'labelFilterBehavior'")
     expires = now + call.state.behaviour.watch_lifetime
     exclude = str(filtering).lower() == "exclude"
-    box.watch = Watch(call.grant.project, topic_name, labels, exclude, expires)
+    made = Watch(topic_name, labels, exclude, expires)
+    box.watches[call.grant.project] = made
     box.last_notified = now
-    call.state.notify(box)
+    call.state.notify(box, made)
     return {"historyId": str(box.history_id), "expiration": str(int(expires * 1000))}
 
 
 def stop(call: Call) -> None:
-    """``users.stop``: no more notifications; fine where there were none.
+    """``users.stop``: no more notifications to the caller's project; fine where there were none.
 
     https://developers.google.com/workspace/gmail/api/reference/rest/v1/users/stop
     """
-    mailbox(call).watch = None
+    mailbox(call).watches.pop(call.grant.project, None)
 
 
 _LABEL = USER + "/labels/{id}"

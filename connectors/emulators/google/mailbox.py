@@ -68,9 +68,8 @@ class HistoryRecord:
 
 @dataclass(slots=True)
 class Watch:
-    """A user's push watch (users.watch)."""
+    """A push watch (users.watch) of one developer project on a mailbox."""
 
-    project: str
     topic: str
     labels: list[str]
     exclude: bool
@@ -108,7 +107,7 @@ class Mailbox:
         self.history: list[HistoryRecord] = []
         self.history_id = rng.randint(10_000, 99_999)
         self.history_floor = self.history_id
-        self.watch: Watch | None = None
+        self.watches: dict[str, Watch] = {}
         self.last_notified = float("-inf")
         self._by_message_id: dict[str, list[str]] = {}
         self._clock = clock
@@ -116,10 +115,15 @@ class Mailbox:
         self._changed = changed
 
     @property
+    def watch(self) -> Watch | None:
+        """The watch of the only project that has one; the oldest, where there are more."""
+        return next(iter(self.watches.values()), None)
+
+    @property
     def fingerprint(self) -> tuple[object, ...]:
         """Differs whenever :meth:`save` would: for whoever writes changed mailboxes only."""
         counted = (self.history_id, self.history_floor, len(self.history), self.labels.revision)
-        return (*counted, repr(self.watch), tuple(self.drafts.items()))
+        return (*counted, repr(self.watches), tuple(self.drafts.items()))
 
     # Reading
 
@@ -351,7 +355,7 @@ class Mailbox:
             "history": [asdict(record) for record in self.history],
             "history_id": self.history_id,
             "history_floor": self.history_floor,
-            "watch": asdict(self.watch) if self.watch else None,
+            "watches": {project: asdict(watch) for project, watch in self.watches.items()},
         }
 
     def load(self, data: Mapping[str, Any]) -> None:
@@ -377,7 +381,7 @@ class Mailbox:
         self.history = [HistoryRecord(**record) for record in data["history"]]
         self.history_id = data["history_id"]
         self.history_floor = data["history_floor"]
-        self.watch = Watch(**data["watch"]) if data["watch"] else None
+        self.watches = {project: Watch(**watch) for project, watch in data["watches"].items()}
 
 
 def _check_id(value: str) -> None:

@@ -14,7 +14,7 @@ from connectors.emulators.google.accounts import Accounts
 from connectors.emulators.google.behaviour import Behaviour
 from connectors.emulators.google.files import DriveFile
 from connectors.emulators.google.keys import SigningKey
-from connectors.emulators.google.mailbox import Mailbox
+from connectors.emulators.google.mailbox import Mailbox, Watch
 from connectors.emulators.google.provisioning import Provisioning
 from connectors.emulators.google.pubsub import GMAIL_PUBLISHER
 from connectors.emulators.google.push import Backoff, Pusher, PushRequest
@@ -168,17 +168,19 @@ class GoogleState(Provisioning):
         https://developers.google.com/workspace/gmail/api/guides/push ("Receive notifications",
         "Limitations")
         """
-        watch, now = mailbox.watch, self.clock.timestamp()
-        if watch is None or watch.expires <= now or not watch.wants(labels) or not self.behaviour.notifications:
+        now = self.clock.timestamp()
+        wanted = [w for w in mailbox.watches.values() if w.expires > now and w.wants(labels)]
+        if not wanted or not self.behaviour.notifications:
             return
         if now - mailbox.last_notified < self.behaviour.notification_interval:
             return
         mailbox.last_notified = now
-        self.notify(mailbox)
+        for watch in wanted:
+            self.notify(mailbox, watch)
 
-    def notify(self, mailbox: Mailbox) -> None:
-        """Publish ``{"emailAddress", "historyId"}`` to the watch's topic."""
-        topic = self.pubsub.topics.get(mailbox.watch.topic) if mailbox.watch else None
+    def notify(self, mailbox: Mailbox, watch: Watch) -> None:
+        """Publish ``{"emailAddress", "historyId"}`` to a watch's topic."""
+        topic = self.pubsub.topics.get(watch.topic)
         if topic is not None and topic.may_publish(GMAIL_PUBLISHER):
             data = {"emailAddress": mailbox.address, "historyId": mailbox.history_id}
             self.pubsub.publish(topic.name, json.dumps(data).encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -283,7 +284,8 @@ def drive_conversation(workspace: Workspace) -> Iterator[tuple[str, Any]]:
     file_id = next(iter(workspace.state.files))
     yield "drive.files.get", api.files().get(fileId=file_id, fields="*")
     yield "drive.files.update", api.files().update(fileId=file_id, body={"name": "plan 2.pdf"}, fields="*")
-    shared = {"type": "user", "role": "reader", "emailAddress": USER, "expirationTime": "2030-01-01T00:00:00Z"}
+    soon = (workspace.state.clock.now() + timedelta(days=1)).isoformat()
+    shared = {"type": "user", "role": "reader", "emailAddress": USER, "expirationTime": soon}
     yield "drive.permissions.create", api.permissions().create(fileId=file_id, body=shared, fields="*")
     yield "drive.permissions.list", api.permissions().list(fileId=file_id, fields="*")
     permission = list(workspace.state.files[file_id].permissions)[-1]

@@ -13,6 +13,8 @@ from joserfc.jwk import KeySet
 
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from tests.contract.emulators.google.harness import (
+    CUSTOMER,
+    MODIFY,
     PROJECT,
     TOPIC,
     USER,
@@ -151,6 +153,25 @@ def test_a_second_topic_is_refused_until_the_watch_is_stopped(workspace: Workspa
     assert refused(request) == (400, "invalidArgument")
     workspace.gmail().stop(userId="me").execute()
     assert request.execute()["historyId"]
+
+
+def test_each_project_has_a_watch_of_its_own(workspace: Workspace) -> None:
+    state = workspace.state
+    other = state.create_service_account("postern@another.iam.gserviceaccount.com")
+    state.delegate(CUSTOMER, other["client_id"], [MODIFY])
+    state.create_topic("projects/another/topics/gmail")
+    state.create_subscription("projects/another/subscriptions/s", "projects/another/topics/gmail")
+    watch(workspace)
+    mine, workspace.key = workspace.key, other
+    theirs = workspace.gmail(USER, MODIFY)
+    workspace.key = mine
+    theirs.watch(userId="me", body={"topicName": "projects/another/topics/gmail"}).execute()
+    workspace.gmail().stop(userId="me").execute()
+    state.clock.advance(2)
+    state.deliver(USER, mail())
+    assert len(state.pubsub.subscriptions["projects/another/subscriptions/s"].pending) == 2
+    theirs.stop(userId="me").execute()
+    assert state.mailbox(USER).watch is None
 
 
 def test_a_watch_ends_after_seven_days(workspace: Workspace) -> None:
