@@ -264,11 +264,18 @@ class Subscriptions:
             first = url not in self._waiting
             self._waiting.setdefault(url, []).append(waiting)
         if first:
-            self._notifier.later(seconds, lambda: self._deliver(url, self._take(url)))
+            self._notifier.later(seconds, lambda: self._send_waiting_for(url))
 
-    def _take(self, url: str) -> list[tuple[render.Json, str | None]]:
+    def send_waiting(self) -> None:
+        """Send what waits for more, now."""
+        for url in list(self._waiting):
+            self._send_waiting_for(url)
+
+    def _send_waiting_for(self, url: str) -> None:
         with self._state.lock:
-            return self._waiting.pop(url, [])
+            batch = self._waiting.pop(url, [])
+        if batch:
+            self._deliver(url, batch)
 
     def _deliver(self, url: str, batch: list[tuple[render.Json, str | None]]) -> None:
         def gave_up() -> None:

@@ -72,6 +72,7 @@ class Receiver:
 
     url: str = ""
     received: list[dict[str, Any]] = field(default_factory=list)
+    requests: int = 0
     validations: list[str] = field(default_factory=list)
     answer: Callable[[str | None], tuple[int, str, str]] = field(
         default=lambda token: (200, "text/plain", token) if token is not None else (202, "text/plain", "")
@@ -99,6 +100,7 @@ def receiver() -> Iterator[Receiver]:
                 if token is not None:
                     made.validations.append(token)
                 elif status < 300:
+                    made.requests += 1
                     made.received.extend(json.loads(body)["value"])
                 made.changed.notify_all()
             self.send_response(status)
