@@ -37,7 +37,7 @@ def visible(text: object, limit: int = 300) -> str:
         else character
         for character in cut
     )
-    return shown if len(source) <= limit else shown[:limit] + "…"
+    return shown if len(shown) <= limit else shown[:limit] + "…"
 
 
 def clean_query(text: str, limit: int = 200) -> str:
