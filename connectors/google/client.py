@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+import httpx
 
 from connectors.base.errors import (
     AccessRevoked,
@@ -19,6 +21,8 @@ from connectors.google import errors, sdk
 from connectors.google.config import SCOPE_PUBSUB, SCOPE_USERS, GoogleConfig
 from connectors.google.quotas import Pacer
 from connectors.google.tokens import TokenSource, works
+
+_ONE_REQUEST: Final = 5 * 1024 * 1024
 
 
 class GoogleClient:
@@ -67,11 +71,22 @@ class GoogleClient:
         return await self._call(request, mailbox.address, self.config.mail_scopes, key, what, read)
 
     async def upload(self, mailbox: Mailbox, request: Any, media: bytes, what: str) -> dict[str, Any]:
-        """Send a request that carries a message. Sent once: it writes."""
+        """Send a request that carries a message. The message is sent once: it writes.
+
+        Up to 5 MB go in one request; larger ones into an upload session, as Google recommends.
+        """
         if len(media) > errors.MAX_MESSAGE_BYTES:
             raise TooLarge("The message is larger than Gmail takes.", errors.MAX_MESSAGE_BYTES)
-        request = sdk.with_media(request, self.config.gmail_base, media)
-        return await self.mail(mailbox, request, what, read=False)
+        base = self.config.gmail_base
+        if len(media) <= _ONE_REQUEST:
+            return await self.mail(mailbox, sdk.with_media(request, base, media), what, read=False)
+        key, scopes = self._gate(mailbox.address), self.config.mail_scopes
+        await self._pacer.spend(key, request.methodId)
+        start = sdk.as_session_start(request, base, len(media))
+        # A session that is begun twice has no effect; only the upload into one writes.
+        begun = await self._exchange(start, mailbox.address, scopes, key, what, True)
+        put = sdk.session_upload(request, base, begun.headers.get("location", ""), media)
+        return await self._call(put, mailbox.address, scopes, key, what, False)
 
     async def directory(self, request: Any, what: str, *, subject: str = "") -> dict[str, Any]:
         """Send a Directory request as the administrator, or as ``subject``."""
@@ -90,6 +105,11 @@ class GoogleClient:
     async def _call(
         self, request: Any, subject: str, scopes: tuple[str, ...], gate: str, what: str, read: bool
     ) -> dict[str, Any]:
+        return sdk.decode(request, await self._exchange(request, subject, scopes, gate, what, read))
+
+    async def _exchange(
+        self, request: Any, subject: str, scopes: tuple[str, ...], gate: str, what: str, read: bool
+    ) -> httpx.Response:
         for attempt in (1, 2):
             try:
                 token = await self.tokens.get(subject, scopes)
@@ -103,7 +123,7 @@ class GoogleClient:
                 throttle=errors.throttle_seconds,
             )
             if response.status_code < 300:
-                return sdk.decode(request, response)
+                return response
             if response.status_code == 401 and attempt == 1:
                 # Refused before anything was done, so even a write may be sent again with a new token.
                 self.tokens.forget(subject, scopes)

@@ -133,6 +133,40 @@ def with_media(request: Any, base: str, media: bytes) -> Any:
     return request
 
 
+def as_session_start(request: Any, base: str, size: int) -> Any:
+    """Turn a metadata request into the start of a resumable upload of a message.
+
+    See https://developers.google.com/workspace/gmail/api/guides/uploads#resumable, step 1.
+
+    Args:
+        request: Built by the SDK.
+        base: The configured endpoint.
+        size: The message's length in bytes.
+    """
+    request.uri = f"{base}upload/{request.uri[len(base) :]}&uploadType=resumable"
+    request.headers["x-upload-content-type"] = "message/rfc822"
+    request.headers["x-upload-content-length"] = str(size)
+    return request
+
+
+def session_upload(request: Any, base: str, session: str, media: bytes) -> Any:
+    """The one upload of the message to a session (step 2 of the page above).
+
+    Raises:
+        Unavailable: The session is not at the configured endpoint: a message goes nowhere else.
+    """
+    if not session.startswith(f"{base}upload/") and not session.startswith(f"{base}resumable/upload/"):
+        raise Unavailable("Google named no place to upload the message to; it was not sent.")
+    return SimpleNamespace(
+        method="PUT",
+        uri=session,
+        headers={"accept": "application/json", "content-type": "message/rfc822"},
+        body=media,
+        methodId=request.methodId,
+        postproc=request.postproc,
+    )
+
+
 class _BlockingTransport:
     """google-auth's transport interface over httpx, for the IAM signer; used in a worker thread only.
 

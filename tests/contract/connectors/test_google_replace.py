@@ -492,6 +492,39 @@ def test_a_forged_marker_does_not_pass_for_a_copy(world: GoogleWorld) -> None:
     run(main())
 
 
+LARGE = MAIL + b"an attachment, as it were, of sixty-four characters in each line\r\n" * 90_000
+
+
+def test_a_large_message_is_uploaded_in_a_session(world: GoogleWorld) -> None:
+    async def main() -> None:
+        async with world.connector() as connector:
+            message = await fetched(connector, world, raw=LARGE)
+            for kind in (FaultKind.TIMEOUT_BEFORE, FaultKind.UNAVAILABLE):
+                world.fail(kind, INSERT, "POST")
+            done = await connector.replace(protect(message), "job:1", Journal())
+            copy = await connector.fetch(done.ref)
+            assert copy.content == MimeContent(protected(LARGE))
+            assert set(copy.places) == set(message.places)
+            assert copy.thread_id == message.thread_id
+            assert [stored.id for stored in world.visible()] == [done.ref.id]
+
+    run(main())
+
+
+def test_a_large_message_whose_upload_got_no_answer_is_not_doubled(world: GoogleWorld) -> None:
+    async def main() -> None:
+        async with world.connector() as connector:
+            message = await fetched(connector, world, raw=LARGE)
+            world.fail(FaultKind.TIMEOUT_AFTER, INSERT, "PUT")
+            with pytest.raises(Unavailable):
+                await connector.replace(protect(message), "job:1", Journal())
+            done = await connector.replace(protect(message), "job:1", Journal())
+            assert [stored.id for stored in world.visible()] == [done.ref.id]
+            assert len(world.all()) == 2
+
+    run(main())
+
+
 def test_a_body_instead_of_a_message_is_refused(world: GoogleWorld) -> None:
     async def main() -> None:
         async with world.connector() as connector:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from connectors.base.errors import Throttled
+from connectors.base.errors import Throttled, Unavailable
 from connectors.base.types import Mailbox
 from connectors.google import checks, quotas, sdk
 from connectors.google.config import SCOPE_FULL, SCOPE_MODIFY, SCOPE_USERS, GoogleConfig, KeyFile, Keyless
@@ -156,6 +156,13 @@ def test_an_upload_carries_the_message_byte_for_byte_to_the_configured_endpoint(
     assert json.loads(metadata.partition(b"\r\n\r\n")[2]) == body
     assert media.partition(b"\r\n\r\n")[2] == raw + b"\r\n"
     assert end == b"--\r\n"
+
+
+@pytest.mark.parametrize("place", ["", "https://evil.example/upload/", "http://127.0.0.1:9/google-evil/upload/x"])
+def test_a_message_is_uploaded_to_the_configured_endpoint_only(place: str) -> None:
+    request = sdk.gmail("http://127.0.0.1:9/google/").messages.insert(userId="a@b.c", body={})
+    with pytest.raises(Unavailable, match="not sent"):
+        sdk.session_upload(request, "http://127.0.0.1:9/google/", place, b"secret")
 
 
 def test_reading_notifications_loads_no_google_library() -> None:
