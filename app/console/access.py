@@ -115,9 +115,7 @@ async def signed_in(visitor: MaybeVisitor) -> Visitor:
 SignedInVisitor = Annotated[Visitor, Depends(signed_in)]
 
 
-def needs(
-    permission: Permission, *, names_object: bool = False
-) -> Callable[[Visitor], Coroutine[Any, Any, Visitor]]:
+def needs(permission: Permission, *, names_object: bool = False) -> Callable[[Visitor], Coroutine[Any, Any, Visitor]]:
     """A dependency: a signed-in person whose role grants the permission.
 
     Args:
@@ -154,9 +152,7 @@ async def checked_form(
     """
     _same_site(request)
     if not csrf_matches(visitor.deps.keys, visitor.token_hash, csrf):
-        raise Refused(
-            "This form is no longer valid; nothing was changed. Open the page again and repeat it.", "csrf"
-        )
+        raise Refused("This form is no longer valid; nothing was changed. Open the page again and repeat it.", "csrf")
 
 
 async def checked_call(

@@ -159,9 +159,7 @@ async def _on_posternerror(request: Request, error: Exception) -> Response:
 
 async def _on_connectorerror(request: Request, error: Exception) -> Response:
     log.warning("console.provider_error", path=request.url.path, error=type(error).__name__)
-    return _answer(
-        request, 502, "The mail provider did not answer as expected", str(error), "provider"
-    )
+    return _answer(request, 502, "The mail provider did not answer as expected", str(error), "provider")
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

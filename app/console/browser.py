@@ -56,9 +56,7 @@ def set_cookie(deps: ConsoleDeps, response: Response, name: str, value: str, lif
 
 def drop_cookie(deps: ConsoleDeps, response: Response, name: str) -> None:
     """Remove one of our cookies."""
-    response.delete_cookie(
-        cookie_name(deps, name), path="/", secure=secure(deps), httponly=True, samesite="lax"
-    )
+    response.delete_cookie(cookie_name(deps, name), path="/", secure=secure(deps), httponly=True, samesite="lax")
 
 
 def get_cookie(deps: ConsoleDeps, request: Request, name: str) -> str:
@@ -106,9 +104,7 @@ class Flow:
         return datetime.fromtimestamp(self.expires, UTC)
 
 
-def new_flow(
-    kind: FlowKind, provider: Provider, now: datetime, *, session: bytes = b"", following: str = ""
-) -> Flow:
+def new_flow(kind: FlowKind, provider: Provider, now: datetime, *, session: bytes = b"", following: str = "") -> Flow:
     """A fresh flow with its own state, nonce and verifier."""
     return Flow(
         kind=kind,

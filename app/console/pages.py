@@ -127,7 +127,7 @@ def render(
 
     def name(table: str, key: object) -> str:
         known = words.TABLES[table].get(str(key))
-        return say(known) if known else str(key)
+        return say(known) if known else words.visible(key, 60)
 
     def with_query(**changes: object) -> str:
         """This page's address with some filters changed; None or empty takes one away."""
@@ -137,22 +137,26 @@ def render(
         kept = {key: value for key, value in query.items() if value}
         return request.url.path + (f"?{urlencode(kept)}" if kept else "")
 
-    html = _environment().get_template(template).render(
-        {
-            "_": say,
-            "ngettext": plural_speaker(words_of),
-            "name": name,
-            "with_query": with_query,
-            "locale": locale,
-            "locales": LOCALES,
-            "visitor": visitor,
-            "nav": navigation(visitor) if visitor else [],
-            "path": request.url.path,
-            "query": request.query_params,
-            "csrf": csrf_field(visitor),
-            "now": deps.clock(),
-            **context,
-        }
+    html = (
+        _environment()
+        .get_template(template)
+        .render(
+            {
+                "_": say,
+                "ngettext": plural_speaker(words_of),
+                "name": name,
+                "with_query": with_query,
+                "locale": locale,
+                "locales": LOCALES,
+                "visitor": visitor,
+                "nav": navigation(visitor) if visitor else [],
+                "path": request.url.path,
+                "query": request.query_params,
+                "csrf": csrf_field(visitor),
+                "now": deps.clock(),
+                **context,
+            }
+        )
     )
     return HTMLResponse(html, status, headers=page_headers(form_targets))
 

@@ -31,11 +31,15 @@ def visible(text: object, limit: int = 300) -> str:
     source = "" if text is None else str(text)
     cut = source[: limit + 1]
     # What is printable holds none of these characters: the usual case, and cheap.
-    shown = cut if cut.isprintable() else "".join(
-        f"\u27e8U+{ord(character):04X}\u27e9"
-        if unicodedata.category(character) in _INVISIBLE and character not in _JOINERS
-        else character
-        for character in cut
+    shown = (
+        cut
+        if cut.isprintable()
+        else "".join(
+            f"\u27e8U+{ord(character):04X}\u27e9"
+            if unicodedata.category(character) in _INVISIBLE and character not in _JOINERS
+            else character
+            for character in cut
+        )
     )
     return shown if len(shown) <= limit else shown[:limit] + "…"
 

@@ -258,9 +258,7 @@ async def _read(session: AsyncSession, actor: Actor) -> Tenant:
 
 
 async def _locked(session: AsyncSession, actor: Actor) -> Tenant:
-    tenant = await session.scalar(
-        select(Tenant).where(Tenant.tenant_id == actor.tenant_id).with_for_update()
-    )
+    tenant = await session.scalar(select(Tenant).where(Tenant.tenant_id == actor.tenant_id).with_for_update())
     if tenant is None:
         raise NotFound("The organisation is not here any more.")
     return tenant

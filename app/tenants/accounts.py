@@ -51,9 +51,7 @@ async def find_or_open_tenant(database: Database, who: SignedIn) -> uuid.UUID:
             this person does not administer it (``not_connected``).
     """
     if not who.external_tenant:
-        raise Refused(
-            "This is a personal account. Sign in with the account of your organisation.", "personal_account"
-        )
+        raise Refused("This is a personal account. Sign in with the account of your organisation.", "personal_account")
     found = await find_tenant(database, who.provider, who.external_tenant)
     if found is not None:
         return found
@@ -117,14 +115,10 @@ async def admit(session: AsyncSession, tenant_id: uuid.UUID, who: SignedIn, now:
 async def make_owner(session: AsyncSession, actor: Actor) -> None:
     """Who connected the tenant owns it; all who signed in before, proved or not, fall back to users."""
     await session.execute(
-        update(User)
-        .where(User.tenant_id == actor.tenant_id, User.id != actor.user_id)
-        .values(role=Role.USER.value)
+        update(User).where(User.tenant_id == actor.tenant_id, User.id != actor.user_id).values(role=Role.USER.value)
     )
     await session.execute(
-        update(User)
-        .where(User.tenant_id == actor.tenant_id, User.id == actor.user_id)
-        .values(role=Role.OWNER.value)
+        update(User).where(User.tenant_id == actor.tenant_id, User.id == actor.user_id).values(role=Role.OWNER.value)
     )
 
 

@@ -77,9 +77,7 @@ async def start_session(session: AsyncSession, user: User, now: datetime) -> str
     return token
 
 
-async def resume_session(
-    session: AsyncSession, tenant_id: uuid.UUID, token: str, now: datetime
-) -> OpenSession | None:
+async def resume_session(session: AsyncSession, tenant_id: uuid.UUID, token: str, now: datetime) -> OpenSession | None:
     """The live session of a token, or None: unknown, expired, ended or of a deleted person."""
     hashed = token_hash(token)
     row = (
@@ -87,9 +85,7 @@ async def resume_session(
             select(User, Tenant)
             .join(Session, (Session.tenant_id == User.tenant_id) & (Session.user_id == User.id))
             .join(Tenant, Tenant.tenant_id == User.tenant_id)
-            .where(
-                Session.tenant_id == tenant_id, Session.token_hash == hashed, Session.expires_at > now
-            )
+            .where(Session.tenant_id == tenant_id, Session.token_hash == hashed, Session.expires_at > now)
         )
     ).one_or_none()
     if row is None:

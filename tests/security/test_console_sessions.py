@@ -21,9 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-async def module_console(
-    postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Console]:
+async def module_console(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
     """One console for all tests of a module."""
     async with console_on_fresh_database(postgres_server, tmp_path_factory.mktemp("console")) as running:
         yield running

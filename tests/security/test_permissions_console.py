@@ -117,9 +117,7 @@ NAMING = [endpoint for endpoint in GUARDED if endpoint.names]
 
 
 @pytest.fixture(scope="module")
-async def module_console(
-    postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Console]:
+async def module_console(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
     """One console for all tests of the module."""
     async with console_on_fresh_database(postgres_server, tmp_path_factory.mktemp("console")) as running:
         yield running
@@ -280,9 +278,7 @@ async def test_a_role_that_may_is_let_in(console: Console, endpoint: Endpoint) -
 
 
 @pytest.mark.parametrize("endpoint", GUARDED, ids=str)
-async def test_nobody_is_sent_to_sign_in_whether_the_object_exists_or_not(
-    console: Console, endpoint: Endpoint
-) -> None:
+async def test_nobody_is_sent_to_sign_in_whether_the_object_exists_or_not(console: Console, endpoint: Endpoint) -> None:
     estate = await make_estate(console)
     nobody = console.browser()
     answers = [await call(nobody, endpoint, objects) for objects in (estate.objects, absent(estate.objects))]

@@ -116,10 +116,6 @@ async def list_own_clicks(session: AsyncSession, actor: Actor, page: int = 1) ->
 def _joined() -> Select[Click, str | None, str | None]:
     return (
         select(Click, MailboxRow.address, MessageRow.subject)
-        .outerjoin(
-            MailboxRow, (MailboxRow.tenant_id == Click.tenant_id) & (MailboxRow.id == Click.mailbox_id)
-        )
-        .outerjoin(
-            MessageRow, (MessageRow.tenant_id == Click.tenant_id) & (MessageRow.id == Click.message_id)
-        )
+        .outerjoin(MailboxRow, (MailboxRow.tenant_id == Click.tenant_id) & (MailboxRow.id == Click.mailbox_id))
+        .outerjoin(MessageRow, (MessageRow.tenant_id == Click.tenant_id) & (MessageRow.id == Click.message_id))
     )

@@ -90,9 +90,7 @@ class Overview:
         return self.oldest_waiting is not None and now - self.oldest_waiting > LATE
 
 
-async def read_overview(
-    session: AsyncSession, actor: Actor, tenant: Tenant, now: datetime, days: int
-) -> Overview:
+async def read_overview(session: AsyncSession, actor: Actor, tenant: Tenant, now: datetime, days: int) -> Overview:
     """The overview of the last days.
 
     Raises:

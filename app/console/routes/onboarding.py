@@ -47,7 +47,9 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
         visitor.tenant.external_id, callback_url(deps, f"/onboarding/consent/callback/{provider.value}"), PREVIEW_STATE
     )
     try:
-        connecting.may_connect(visitor.actor, visitor.tenant.status, probe_proves=consent is not None and not consent.returns)
+        connecting.may_connect(
+            visitor.actor, visitor.tenant.status, probe_proves=consent is not None and not consent.returns
+        )
     except (Forbidden, Refused):
         return render(request, deps, "onboarding_wait.html", visitor=visitor)
     except Conflict:
@@ -151,9 +153,5 @@ async def protect(
         if not known.issuperset(domains):
             raise Refused("One of these domains is not yours. Nothing was switched on.", "unknown_domain")
         for name in domains:
-            await service.switch_domain(
-                session, visitor.actor, name, protected=True, dry_run=dry_run, since=begin
-            )
+            await service.switch_domain(session, visitor.actor, name, protected=True, dry_run=dry_run, since=begin)
     return go("/overview")
-
-

@@ -58,15 +58,11 @@ async def landing(
     """Sign in here; who is signed in goes on to their pages."""
     if visitor is not None:
         return go(home_of(visitor))
-    return render(
-        request, deps, "landing.html", providers=deps.providers.configured(), following=safe_next(following)
-    )
+    return render(request, deps, "landing.html", providers=deps.providers.configured(), following=safe_next(following))
 
 
 @router.get("/language/{locale}")
-async def choose_language(
-    locale: str, deps: Deps, following: Annotated[str, Query(alias="next")] = ""
-) -> Response:
+async def choose_language(locale: str, deps: Deps, following: Annotated[str, Query(alias="next")] = "") -> Response:
     """The browser's language for the pages before signing in."""
     if locale not in LOCALES:
         raise NotFound("There is no such language.")
@@ -114,9 +110,7 @@ async def start_sign_in(
     return response
 
 
-async def take_flow(
-    request: Request, deps: ConsoleDeps, kind: FlowKind, provider: Provider, state: str
-) -> Flow:
+async def take_flow(request: Request, deps: ConsoleDeps, kind: FlowKind, provider: Provider, state: str) -> Flow:
     """The flow that an answer belongs to; it is spent by this.
 
     Raises:

@@ -10,9 +10,7 @@ from tests.integration.console.world import Console, Postgres, console_on_fresh_
 
 
 @pytest.fixture(scope="module")
-async def module_console(
-    postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Console]:
+async def module_console(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
     """One console for all tests of a module."""
     async with console_on_fresh_database(postgres_server, tmp_path_factory.mktemp("console")) as running:
         yield running

@@ -33,7 +33,10 @@ from app.tenants.sessions import cookie_value, token_hash
 from connectors.emulators.google.accounts import NewUser
 from connectors.emulators.testing import Emulators, running_emulators
 
-SCOPES = ("https://www.googleapis.com/auth/gmail.modify", "https://www.googleapis.com/auth/admin.directory.user.readonly")
+SCOPES = (
+    "https://www.googleapis.com/auth/gmail.modify",
+    "https://www.googleapis.com/auth/admin.directory.user.readonly",
+)
 
 
 class Postgres(Protocol):

@@ -81,7 +81,17 @@ def test_paths_of_the_console_are_gone_on_to(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "clicks", "//evil.example", "/\\evil.example", "/x\\y", "https://evil.example", "/a\nb", "/a\u202eb", "/" * 600],
+    [
+        "",
+        "clicks",
+        "//evil.example",
+        "/\\evil.example",
+        "/x\\y",
+        "https://evil.example",
+        "/a\nb",
+        "/a\u202eb",
+        "/" * 600,
+    ],
 )
 def test_anything_else_is_not(path: str) -> None:
     assert safe_next(path) == ""

@@ -48,9 +48,7 @@ def test_only_owners_manage_people() -> None:
 
 
 def test_users_see_their_own_clicks_and_nothing_else() -> None:
-    assert {permission for permission in Permission if actor(Role.USER).can(permission)} == {
-        Permission.VIEW_OWN_CLICKS
-    }
+    assert {permission for permission in Permission if actor(Role.USER).can(permission)} == {Permission.VIEW_OWN_CLICKS}
 
 
 def test_a_missing_permission_is_refused_by_name() -> None:
