@@ -106,6 +106,72 @@ class Organisation:
         return [(message.html or "") + (message.text or "") for message in self.view(address)]
 
 
+@dataclass(frozen=True)
+class Provisioned:
+    """An organisation as its provider knows it."""
+
+    provider: Provider
+    external_id: str
+    domain: str
+    addresses: tuple[str, ...]
+
+
+def provision(emulators: Emulators, provider: Provider, client_id: str, names: tuple[str, ...]) -> Provisioned:
+    """A new organisation at the emulated provider, with a mailbox per name and access granted.
+
+    Args:
+        client_id: The service account's numeric id, for Google.
+    """
+    domain = "nordwind.example" if provider is Provider.MICROSOFT else "kasuga.example"
+    if provider is Provider.MICROSOFT:
+        tenant, people = emulators.microsoft_tenant(*names, domain=domain)
+        return Provisioned(provider, tenant.id, domain, tuple(person.address for person in people))
+    google = emulators.world.google
+    addresses = tuple(f"{name}@{domain}" for name in names)
+    users = [NewUser(a, a.split("@")[0].title(), admin=i == 0) for i, a in enumerate(addresses)]
+    google.create_domain(domain, "C0kasuga", users)
+    google.delegate(
+        "C0kasuga",
+        client_id,
+        [
+            "https://www.googleapis.com/auth/gmail.modify",
+            "https://www.googleapis.com/auth/admin.directory.user.readonly",
+        ],
+    )
+    return Provisioned(provider, domain, domain, addresses)
+
+
+async def register(
+    database: Database, runtime: Runtime, made: Provisioned, *, protected: bool = True, dry_run: bool = False
+) -> uuid.UUID:
+    """The organisation in our database, as onboarding would leave it."""
+    tenant_id = uuid.uuid4()
+    async with database.tenant(tenant_id) as session:
+        row = Tenant(
+            tenant_id=tenant_id,
+            name=made.domain.partition(".")[0].title(),
+            provider=made.provider.value,
+            external_id=made.external_id,
+            admin_address=made.addresses[0],
+            status="active",
+        )
+        session.add(row)
+        session.add(
+            Domain(
+                tenant_id=tenant_id,
+                name=made.domain,
+                protected=protected,
+                dry_run=dry_run,
+                protect_since=datetime.now(UTC) - timedelta(days=1),
+            )
+        )
+        await session.flush()
+        number = row.no
+    grant = TenantGrant(tenant_id, number, made.provider, made.external_id, made.addresses[0])
+    await import_mailboxes(database, runtime.providers, grant)
+    return tenant_id
+
+
 async def connect(
     database: Database,
     emulators: Emulators,
@@ -116,56 +182,12 @@ async def connect(
     protected: bool = True,
     dry_run: bool = False,
 ) -> Organisation:
-    """A new organisation at the provider, with a mailbox per name, connected as onboarding would leave it."""
-    names = names or ("ada",)
-    domain = "nordwind.example" if provider is Provider.MICROSOFT else "kasuga.example"
-    if provider is Provider.MICROSOFT:
-        tenant, people = emulators.microsoft_tenant(*names, domain=domain)
-        external_id, addresses = tenant.id, [person.address for person in people]
-    else:
-        google = emulators.world.google
-        addresses = [f"{name}@{domain}" for name in names]
-        google.create_domain(
-            domain,
-            "C0kasuga",
-            [NewUser(a, a.split("@")[0].title(), admin=i == 0) for i, a in enumerate(addresses)],
-        )
-        key = json.loads((settings.google_service_account_file or Path()).read_text())
-        google.delegate(
-            "C0kasuga",
-            key["client_id"],
-            [
-                "https://www.googleapis.com/auth/gmail.modify",
-                "https://www.googleapis.com/auth/admin.directory.user.readonly",
-            ],
-        )
-        external_id = domain
+    """A new organisation at the provider, with a mailbox per name, connected and (by default) protected."""
+    key = json.loads((settings.google_service_account_file or Path()).read_text())
+    made = provision(emulators, provider, key["client_id"], names or ("ada",))
     runtime = Runtime(settings, database, keyring, LoadedProviders(settings, keyring))
-    tenant_id = uuid.uuid4()
-    async with database.tenant(tenant_id) as session:
-        row = Tenant(
-            tenant_id=tenant_id,
-            name=domain.partition(".")[0].title(),
-            provider=provider.value,
-            external_id=external_id,
-            admin_address=addresses[0],
-            status="active",
-        )
-        session.add(row)
-        session.add(
-            Domain(
-                tenant_id=tenant_id,
-                name=domain,
-                protected=protected,
-                dry_run=dry_run,
-                protect_since=datetime.now(UTC) - timedelta(days=1),
-            )
-        )
-        await session.flush()
-        number = row.no
-    grant = TenantGrant(tenant_id, number, provider, external_id, addresses[0])
-    await import_mailboxes(database, runtime.providers, grant)
-    return Organisation(runtime, emulators, provider, tenant_id, domain, addresses)
+    tenant_id = await register(database, runtime, made, protected=protected, dry_run=dry_run)
+    return Organisation(runtime, emulators, provider, tenant_id, made.domain, list(made.addresses))
 
 
 def mail(to: str, subject: str = "Hello", link: str = "https://news.example/a?x=1&y=2", n: int = 0) -> bytes:
