@@ -15,6 +15,7 @@ import re
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from connectors.emulators.microsoft.assertions import check_assertion
 from connectors.emulators.microsoft.entra_authority import MANY, Authority, EntraError, error_json
 from connectors.emulators.microsoft.model import Application, Tenant
 from connectors.emulators.microsoft.tokens import TOKEN_SECONDS, TokenRefused, secret_matches
@@ -100,7 +101,7 @@ class TokenEndpoint:
             at = f"{self._at.base}/{tenant_name}"
             audiences = (f"{at}/oauth2/v2.0/token", f"{at}/v2.0")
             try:
-                self._at.tokens.check_assertion(values["client_assertion"], application, audiences)
+                check_assertion(values["client_assertion"], application, audiences)
             except TokenRefused as refused:
                 number = re.search(r"AADSTS(\d+): (.*)", str(refused))
                 raise EntraError(

@@ -94,6 +94,20 @@ class Certificate:
 
 
 @dataclass(slots=True)
+class FederatedCredential:
+    """Whose tokens an application accepts as its own proof ("Workload identity federation").
+
+    Attributes:
+        public_key: Of the issuer, PEM; Entra fetches it from the issuer, the emulator fetches nothing.
+    """
+
+    issuer: str
+    subject: str
+    public_key: str
+    audience: str = "api://AzureADTokenExchange"
+
+
+@dataclass(slots=True)
 class Application:
     """A multi-tenant app registration.
 
@@ -107,6 +121,7 @@ class Application:
     secrets: list[str]
     roles: list[str]
     certificates: list[Certificate] = field(default_factory=list)
+    federated: list[FederatedCredential] = field(default_factory=list)
     redirect_uris: list[str] = field(default_factory=list)
 
     def __repr__(self) -> str:

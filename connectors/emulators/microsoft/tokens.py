@@ -8,19 +8,13 @@ Documents: "ID token claims reference" (https://learn.microsoft.com/entra/identi
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-import json
 import time
 import uuid
-from collections.abc import Mapping
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
@@ -149,61 +143,8 @@ class Tokens:
             raise TokenRefused("Lifetime validation failed, the token is expired.")
         return claims
 
-    def check_assertion(self, assertion: str, application: Application, audiences: tuple[str, ...]) -> None:
-        """Check a client assertion signed with a registered certificate.
-
-        Args:
-            audiences: Addresses that may be meant, compared without their scheme.
-
-        Raises:
-            TokenRefused: No registered certificate made this, or it is expired or meant for another.
-        """
-        header, claims, signed, signature = _split_assertion(assertion)
-        certificate = _certificate(application, header)
-        if certificate is None:
-            raise TokenRefused("AADSTS700027: The certificate with this identifier is not registered on application.")
-        public = x509.load_pem_x509_certificate(certificate.pem.encode()).public_key()
-        digest = hashes.SHA256()
-        paddings: dict[object, padding.AsymmetricPadding] = {
-            "RS256": padding.PKCS1v15(),
-            "PS256": padding.PSS(padding.MGF1(digest), digest.digest_size),
-        }
-        how = paddings.get(header.get("alg"))
-        if how is None or not isinstance(public, rsa.RSAPublicKey):
-            raise TokenRefused("AADSTS700027: Client assertion failed signature validation.")
-        try:
-            public.verify(signature, signed, how, digest)
-        except InvalidSignature as error:
-            raise TokenRefused("AADSTS700027: Client assertion failed signature validation.") from error
-        if claims.get("iss") != application.client_id or claims.get("sub") != application.client_id:
-            raise TokenRefused("AADSTS700021: Client assertion application identifier doesn't match 'client_id'.")
-        if float(str(claims.get("exp", 0))) <= time.time():
-            raise TokenRefused("AADSTS700024: Client assertion is not within its valid time range.")
-        if _without_scheme(str(claims.get("aud", ""))) not in {_without_scheme(each) for each in audiences}:
-            raise TokenRefused("AADSTS700023: Client assertion audience claim does not match.")
-
     def _sign(self, claims: dict[str, object]) -> str:
         return jwt.encode({"alg": "RS256", "kid": self._kid, "typ": "JWT"}, claims, self._key)
-
-
-def _split_assertion(assertion: str) -> tuple[dict[str, object], dict[str, object], bytes, bytes]:
-    """Header, claims, what was signed, and the signature.
-
-    azure-identity pads its base64url with ``=``, which RFC 7515 section 2 does not allow and Entra ID accepts; what
-    was signed is the text as it came.
-
-    Raises:
-        TokenRefused: It is not a signed token.
-    """
-    try:
-        head, body, tail = assertion.split(".")
-        parts = [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in (head, body, tail)]
-        header, claims = json.loads(parts[0]), json.loads(parts[1])
-    except ValueError as error:
-        raise TokenRefused("AADSTS50027: JWT token is invalid or malformed.") from error
-    if not isinstance(header, dict) or not isinstance(claims, dict):
-        raise TokenRefused("AADSTS50027: JWT token is invalid or malformed.")
-    return header, claims, f"{head}.{body}".encode(), parts[2]
 
 
 def new_key() -> str:
@@ -226,22 +167,3 @@ def secret_matches(application: Application, secret: str) -> bool:
     """Whether this is one of the application's client secrets; compared in constant time."""
     matches = [hmac.compare_digest(known.encode(), secret.encode()) for known in application.secrets]
     return any(matches)
-
-
-def _certificate(application: Application, header: Mapping[str, object]) -> Certificate | None:
-    def as_hex(value: object) -> str:
-        text = str(value or "")
-        try:
-            return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).hex()
-        except (binascii.Error, ValueError):
-            return ""
-
-    sha1, sha256 = as_hex(header.get("x5t")), as_hex(header.get("x5t#S256"))
-    for certificate in application.certificates:
-        if certificate.thumbprint_sha1 == sha1 or certificate.thumbprint_sha256 == sha256:
-            return certificate
-    return None
-
-
-def _without_scheme(address: str) -> str:
-    return address.partition("://")[2].rstrip("/")

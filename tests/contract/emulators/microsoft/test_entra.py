@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
-from connectors.emulators.microsoft.model import GLOBAL_ADMINISTRATOR, Person, Tenant
+from connectors.emulators.microsoft.model import GLOBAL_ADMINISTRATOR, FederatedCredential, Person, Tenant
 from connectors.emulators.microsoft.tokens import certificate_of
 from connectors.emulators.testing import Emulators
 
@@ -275,6 +275,46 @@ def test_a_certificate_assertion_is_accepted_and_a_foreign_expired_or_misaddress
     assert ask(rsa.generate_private_key(public_exponent=65537, key_size=2048)).json()["error_codes"] == [700027]
     assert ask(key, audience="http://127.0.0.1/other").json()["error_codes"] == [700023]
     assert ask(key, seconds=-1).json()["error_codes"] == [700024]
+
+
+def test_a_workloads_token_is_accepted_where_issuer_subject_and_audience_match(
+    emulators: Emulators, client: httpx.Client, tenant: tuple[Tenant, Person, Person]
+) -> None:
+    made, _, _ = tenant
+    emulators.world.microsoft.grant(made.id, emulators.client_id, ["Mail.ReadWrite"])
+    key, certificate = made_certificate()
+    public = certificate.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    issuer, subject = "https://cluster.example", "system:serviceaccount:postern:worker"
+    emulators.world.microsoft.applications[emulators.client_id].federated.append(
+        FederatedCredential(issuer, subject, public.decode())
+    )
+
+    def ask(**more: object) -> int | None:
+        claims = {
+            "iss": issuer,
+            "sub": subject,
+            "aud": ["api://AzureADTokenExchange"],
+            "exp": int(time.time()) + 300,
+            **more,
+        }
+        assertion = jwt.encode({"alg": "RS256", "kid": "k"}, claims, RSAKey.import_key(key))
+        data = {
+            "grant_type": "client_credentials",
+            "client_id": emulators.client_id,
+            "scope": SCOPE,
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion,
+        }
+        answer = client.post(f"{emulators.authority}/{made.id}/oauth2/v2.0/token", data=data)
+        return None if answer.status_code == 200 else int(answer.json()["error_codes"][0])
+
+    assert ask() is None
+    assert ask(iss="https://other.example") == 700211
+    assert ask(sub="system:serviceaccount:other:worker") == 700213
+    assert ask(aud="api://other") == 700212
+    assert ask(exp=int(time.time()) - 1) == 700024
 
 
 def consent_url(emulators: Emulators, at: str) -> str:
