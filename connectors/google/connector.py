@@ -29,7 +29,7 @@ from connectors.base.types import (
 from connectors.google import changes, checks, directory, errors, watch
 from connectors.google.client import GoogleClient
 from connectors.google.config import GoogleConfig
-from connectors.google.fetch import get_raw, to_fetched
+from connectors.google.fetch import get_raw, off_loop, to_fetched
 from connectors.google.marker import MarkerKeys
 from connectors.google.move import Mover
 from connectors.google.quotas import Pacer
@@ -126,7 +126,7 @@ class GoogleConnector:
     async def fetch(self, ref: MessageRef) -> FetchedMessage:
         """See the protocol. A copy of ours is given as what was written: without our marker."""
         message = await get_raw(self._client, ref.mailbox, ref.id)
-        return to_fetched(message, ref.mailbox, self._keys)
+        return await off_loop(len(message.raw), to_fetched, message, ref.mailbox, self._keys)
 
     async def replace(
         self,

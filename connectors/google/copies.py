@@ -13,7 +13,7 @@ from connectors.base.types import FetchedMessage, Mailbox
 from connectors.google import labels as names
 from connectors.google import marker
 from connectors.google.client import GoogleClient
-from connectors.google.fetch import RawMessage, get_raw
+from connectors.google.fetch import RawMessage, get_raw, off_loop
 from connectors.google.marker import MarkerKeys
 
 _REMEMBERED = 10_000
@@ -125,7 +125,8 @@ class CopyFinder:
                 continue
             if names.TRASH in message.labels and names.TRASH not in target.original.places:
                 continue
-            if self.content_of(target, message.raw) is not None and not found:
+            content = await off_loop(len(message.raw), self.content_of, target, message.raw)
+            if content is not None and not found:
                 found = candidate
             elif self._is_ours(target, message):
                 await self._trash(target.mailbox, candidate)

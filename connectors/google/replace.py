@@ -20,6 +20,7 @@ https://developers.google.com/workspace/gmail/api/guides/sync.
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ from connectors.google import errors, marker
 from connectors.google import labels as names
 from connectors.google.client import GoogleClient
 from connectors.google.copies import CopyFinder, Target
-from connectors.google.fetch import RawMessage, date_header, get_minimal, get_raw, read_resource
+from connectors.google.fetch import RawMessage, date_header, get_minimal, get_raw, off_loop, read_resource
 from connectors.google.marker import MarkerKeys
 
 _DATE_TOLERANCE: Final = timedelta(minutes=5)
@@ -179,11 +180,10 @@ class Replacer:
             internalDateSource=date_source(target.content, original.received_at, self._now()),
         )
         doubted = self._copies.is_uncertain(target)
+        media = await off_loop(len(target.content), self._copies.as_written, target)
         self._copies.set_uncertain(target)  # holds if this task is cancelled while waiting, too
         try:
-            answer = await self._client.upload(
-                target.mailbox, request, self._copies.as_written(target), "inserting a copy"
-            )
+            answer = await self._client.upload(target.mailbox, request, media, "inserting a copy")
             written = read_resource(answer)
         except Transient:
             raise
@@ -202,7 +202,7 @@ class Replacer:
             message = await get_raw(self._client, target.mailbox, copy_id)
         except MessageGone:
             raise _CopyGone from None
-        content = self._copies.content_of(target, message.raw)
+        content = await off_loop(len(message.raw), self._copies.content_of, target, message.raw)
         problem = ""
         if content is None:
             problem = "its content is not what was sent"
@@ -232,7 +232,8 @@ class Replacer:
         """Take a wrong copy out of sight, if it is beyond doubt ours; says what was done."""
         if not target.mark or message.id == target.original.ref.id:
             return "the other message was left where it is"
-        if marker.claimed_value(message.raw) != self._copies.expected_value(target):
+        claimed, expected = marker.claimed_value(message.raw), self._copies.expected_value(target)
+        if not hmac.compare_digest(claimed.encode(), expected.encode()):
             return "the other message is not our copy and was left where it is"
         try:
             await self._modify(target.mailbox, message.id, add=(names.TRASH,), remove=(names.INBOX,))
