@@ -140,10 +140,10 @@ class PubSub:
         for subscription in self.subscriptions.values():
             if subscription.topic == topic:
                 self._expire(subscription, now)
-                if self._lost(subscription):
-                    continue
-                subscription.pending[message_id] = Pending(dict(message), now)
-                self._offer(subscription, message_id)
+                for copy in range(self._copies(subscription)):
+                    key = f"{message_id}#{copy}" if copy else message_id
+                    subscription.pending[key] = Pending(dict(message), now)
+                    self._offer(subscription, key)
         return message_id
 
     def pull(self, name: str, limit: int) -> list[dict[str, Any]]:
@@ -199,12 +199,17 @@ class PubSub:
         if self.push is not None and subscription.push_config.get("pushEndpoint"):
             self.push(subscription.name, message_id)
 
-    def _lost(self, subscription: Subscription) -> bool:
-        """Whether a fault rule for pull subscriptions strikes; pushes are struck when they are sent."""
+    def _copies(self, subscription: Subscription) -> int:
+        """How often a pull subscription gets a message: fault rules lose or double it.
+
+        Pushes are struck when they are sent, by the push address.
+        """
         if subscription.push_config.get("pushEndpoint"):
-            return False
-        struck = self._faults.draw("PULL", subscription.name, notification=True)
-        return any(rule.kind is FaultKind.LOSE for rule in struck)
+            return 1
+        struck = {rule.kind for rule in self._faults.draw("PULL", subscription.name, notification=True)}
+        if FaultKind.LOSE in struck:
+            return 0
+        return 2 if FaultKind.DUPLICATE in struck else 1
 
     def _expire(self, subscription: Subscription, now: float) -> None:
         for message_id in [i for i, p in subscription.pending.items() if p.published < now - RETENTION]:
