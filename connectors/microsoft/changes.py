@@ -6,10 +6,14 @@ https://learn.microsoft.com/graph/api/message-delta (``$filter`` on ``receivedDa
 https://learn.microsoft.com/graph/api/user-list-messages (all folders).
 
 A mailbox has some ten to two hundred folders, and delta asks each of them. That finds everything, and is too
-much to do for each new message. So a call first asks once for the newest messages of *all* folders; only
-where that shows nothing new, or the last round of delta is some minutes old, is every folder asked. A message
-that the quick look cannot see (moved here with an old date, or late) is found by delta: the cursor's delta
-links are the durable log, the quick look is a short cut.
+much to do for each new message and each poll of an idle mailbox. So a call asks, in this order:
+
+1. *the quick look*: once for the newest messages of all folders. Where it shows new ones, that is the answer.
+2. *the count*: else, how many items each folder holds. Delta is asked of the folders whose number changed: there
+   is something that the quick look cannot see, such as a message moved here with an old date.
+3. *the round*: every half hour, and where the quick look overflowed, delta is asked of every folder.
+
+The cursor's delta links are the durable log; the other two are short cuts.
 
 The cursor is JSON::
 
@@ -17,7 +21,8 @@ The cursor is JSON::
      "since": "2026-11-21T10:00:00Z",      where a folder that appears later is started from
      "folders": {"<folder id>": "/users/.../delta?$deltatoken=..."},
      "todo": ["<folder id>", ...],         folders of the round that is under way
-     "swept": 1763719200,                  when the last round ended, seconds
+     "counts": {"<folder id>": 17},        items in each folder when it was last put on "todo"
+     "swept": 1763719200,                  when the last round over all folders began, seconds
      "newest": "2026-11-21T10:07:31Z",     the quick look's watermark
      "seen": ["<hash>", ...]}              messages of the watermark's last minutes
 """
@@ -30,7 +35,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connectors.base.errors import CursorExpired
 from connectors.base.types import Change, ChangePage, Mailbox, MessageRef
@@ -38,13 +43,17 @@ from connectors.microsoft.client import GraphClient, Reply, gather_all
 from connectors.microsoft.fetch import parse_time
 from connectors.microsoft.folders import FolderBook
 
+if TYPE_CHECKING:
+    from kiota_abstractions.request_information import RequestInformation
+
 PAGE = 50
-SWEEP_SECONDS = 300.0
-"""How old the last round of delta may be before every folder is asked again."""
+SWEEP_SECONDS = 1_800.0
+"""How old the last round over all folders may be before every folder is asked again."""
 OVERLAP = timedelta(minutes=5)
 """How far back of the newest message the quick look asks: clocks of servers differ."""
 _FOLDERS_AT_ONCE = 4
 _MAX_SEEN = 400
+_ASKING = "reading the changes of a mail folder"
 _QUICK = ["id", "receivedDateTime", "parentFolderId", "isDraft"]
 
 
@@ -55,6 +64,7 @@ class Cursor:
     since: str
     folders: dict[str, str] = field(default_factory=dict)
     todo: tuple[str, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
     swept: float = 0.0
     newest: str = ""
     seen: tuple[str, ...] = ()
@@ -67,6 +77,7 @@ class Cursor:
                 "since": self.since,
                 "folders": self.folders,
                 "todo": list(self.todo),
+                "counts": self.counts,
                 "swept": int(self.swept),
                 "newest": self.newest,
                 "seen": list(self.seen),
@@ -89,6 +100,7 @@ class Cursor:
                 since=str(data["since"]),
                 folders={str(key): str(value) for key, value in data["folders"].items()},
                 todo=tuple(str(entry) for entry in data["todo"]),
+                counts={str(key): int(value) for key, value in data["counts"].items()},
                 swept=float(data["swept"]),
                 newest=str(data["newest"]),
                 seen=tuple(str(entry) for entry in data["seen"]),
@@ -122,7 +134,7 @@ class ChangeReader:
             if since.tzinfo is None:
                 raise ValueError("since must be an aware time")
             start = _stamp(since)
-            state = await self._new_round(mailbox, Cursor(since=start, newest=start))
+            state = await self._new_round(mailbox, Cursor(since=start, newest=start), everything=True)
             return await self._delta_step(mailbox, state)
         state = Cursor.load(cursor)
         if state.todo:
@@ -131,9 +143,9 @@ class ChangeReader:
         stale = self._wall_clock() - state.swept > SWEEP_SECONDS
         if found and complete and not stale:
             return ChangePage(tuple(found), state.dump(), more=False)
-        state = await self._new_round(mailbox, state)
+        state = await self._new_round(mailbox, state, everything=stale or not complete)
         if found:  # hand over what is known at once; the folders are asked at the next call
-            return ChangePage(tuple(found), state.dump(), more=True)
+            return ChangePage(tuple(found), state.dump(), more=bool(state.todo))
         return await self._delta_step(mailbox, state)
 
     async def _quick_look(self, mailbox: Mailbox, state: Cursor) -> tuple[list[Change], Cursor, bool]:
@@ -168,11 +180,21 @@ class ChangeReader:
         complete = oldest <= newest or "@odata.nextLink" not in reply.data
         return found, _advance(state, reply.values), complete
 
-    async def _new_round(self, mailbox: Mailbox, state: Cursor) -> Cursor:
-        """Ask which folders there are; folders that went away are forgotten, new ones join."""
+    async def _new_round(self, mailbox: Mailbox, state: Cursor, *, everything: bool) -> Cursor:
+        """Ask which folders there are, and which of them must be asked for changes.
+
+        Folders that went away are forgotten, new ones join. The count is taken before delta is asked, so that
+        what arrives in between is seen by this delta or changes the next count.
+        """
         current = await self._book.watched(mailbox.id)
-        folders = {folder: link for folder, link in state.folders.items() if folder in set(current)}
-        return replace(state, folders=folders, todo=tuple(current))
+        folders = {folder: link for folder, link in state.folders.items() if folder in current}
+        todo = tuple(
+            folder
+            for folder, count in current.items()
+            if everything or folder not in folders or count < 0 or state.counts.get(folder) != count
+        )
+        swept = self._wall_clock() if everything else state.swept
+        return replace(state, folders=folders, todo=todo, counts=current, swept=swept)
 
     async def _delta_step(self, mailbox: Mailbox, state: Cursor) -> ChangePage:
         """Ask the next folders of the round until something was found, or the round is over."""
@@ -192,7 +214,7 @@ class ChangeReader:
                 if reply is None:
                     folders.pop(folder, None)
                     continue
-                found.extend(_read_changes(mailbox, reply))
+                found.extend(_read_changes(mailbox, reply, parse_time(state.since)))
                 following = reply.data.get("@odata.nextLink")
                 link = following or reply.data.get("@odata.deltaLink")
                 if not isinstance(link, str):
@@ -201,29 +223,39 @@ class ChangeReader:
                 if following:
                     unfinished.append(folder)
             todo = unfinished + rest
-        swept = state.swept if todo else self._wall_clock()
-        state = replace(state, folders=folders, todo=tuple(todo), swept=swept)
+        state = replace(state, folders=folders, todo=tuple(todo))
         return ChangePage(tuple(found), state.dump(), bool(todo))
 
     async def _delta_page(self, mailbox: str, folder: str, link: str, since: str) -> Reply | None:
-        """One page of a folder's delta; None where the folder is gone."""
-        info = self._client.follow(link) if link else self._client.requests.first_delta(mailbox, folder, since)
-        what = "reading the changes of a mail folder"
-        reply = await self._client.exchange(
-            info, mailbox=mailbox, read=True, what=what, prefer=f"odata.maxpagesize={PAGE}"
+        """One page of a folder's delta; None where the folder is gone.
+
+        Some mailboxes refuse the documented ``$filter`` (``ErrorInvalidUrlQuery``,
+        https://github.com/microsoftgraph/microsoft-graph-docs/issues/18636): their folders are read whole.
+        """
+        build = self._client.requests
+        reply = await self._ask(
+            mailbox, self._client.follow(link) if link else build.first_delta(mailbox, folder, since)
         )
+        if reply.fault is not None and not link and reply.fault.has("ErrorInvalidUrlQuery"):
+            reply = await self._ask(mailbox, build.first_delta(mailbox, folder, None))
         if reply.fault is None:
             return reply
         if reply.status == 404 and reply.fault.has("ErrorItemNotFound", "ErrorFolderNotFound"):
             return None
-        raise self._client.error(reply.fault, what)
+        raise self._client.error(reply.fault, _ASKING)
+
+    async def _ask(self, mailbox: str, info: RequestInformation) -> Reply:
+        return await self._client.exchange(
+            info, mailbox=mailbox, read=True, what=_ASKING, prefer=f"odata.maxpagesize={PAGE}"
+        )
 
 
-def _read_changes(mailbox: Mailbox, reply: Reply) -> list[Change]:
+def _read_changes(mailbox: Mailbox, reply: Reply, since: datetime | None) -> list[Change]:
+    """The entries of a page, without those of before ``since`` where the folder had to be read whole."""
     found = []
     for message in reply.values:
-        identity = message.get("id")
-        if isinstance(identity, str):
+        identity, received = message.get("id"), parse_time(message.get("receivedDateTime"))
+        if isinstance(identity, str) and not (since and received and received < since):
             found.append(Change(MessageRef(mailbox, identity), removed="@removed" in message))
     return found
 

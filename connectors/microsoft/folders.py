@@ -29,6 +29,7 @@ NEVER_WATCHED = (DRAFTS, SENT, OUTBOX)
 
 QUARANTINE_NAME = "Postern Quarantine"
 _Value = TypeVar("_Value")
+_SEARCH_FOLDER = "#microsoft.graph.mailSearchFolder"
 _MAX_FOLDERS = 2_000
 _MAX_REMEMBERED_MAILBOXES = 20_000
 
@@ -82,22 +83,25 @@ class FolderBook:
             raise graph_error(reply.fault, what, roles=await self._client.roles())
         return name, _folder_id(reply.data)
 
-    async def watched(self, mailbox: str) -> list[str]:
-        """Ids of all folders that received mail may be in, Inbox first.
+    async def watched(self, mailbox: str) -> dict[str, int]:
+        """All folders that received mail may be in, Inbox first, with the number of items in each.
+
+        Search folders are left out: what they show is in other folders, and they have no delta.
 
         Raises:
             ConnectorError: The mailbox cannot be read, or has more than 2,000 folders.
         """
         known = await self.well_known(mailbox)
         skipped = known.never_watched()
-        found: list[str] = []
+        found: dict[str, int] = {}
         for folder in await self._tree(mailbox):
             identity = _folder_id(folder)
-            if identity and identity not in skipped and identity not in found:
-                found.append(identity)
+            if not identity or identity in skipped or folder.get("@odata.type") == _SEARCH_FOLDER:
+                continue
+            count = folder.get("totalItemCount")
+            found[identity] = count if isinstance(count, int) else -1
         inbox = known.ids.get(INBOX, "")
-        found.sort(key=lambda identity: identity != inbox)
-        return found
+        return dict(sorted(found.items(), key=lambda entry: entry[0] != inbox))
 
     async def _tree(self, mailbox: str) -> list[dict[str, Any]]:
         what = "listing mail folders"

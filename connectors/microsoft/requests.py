@@ -49,7 +49,7 @@ from msgraph.graph_service_client import GraphServiceClient
 
 from connectors.base.types import BodyContent
 
-_FOLDER_PROPERTIES = ["id", "displayName", "childFolderCount"]
+_FOLDER_PROPERTIES = ["id", "displayName", "childFolderCount", "totalItemCount"]
 _FOLDER_PAGE = 200
 _Parameters = TypeVar("_Parameters")
 
@@ -132,15 +132,15 @@ class GraphRequests:
 
     # --- messages --------------------------------------------------------------------------------------
 
-    def first_delta(self, user: str, folder: str, since: str) -> RequestInformation:
-        """GET that begins a folder's delta with the messages received since a time."""
+    def first_delta(self, user: str, folder: str, since: str | None) -> RequestInformation:
+        """GET that begins a folder's delta, with the messages received since a time or with all."""
         builder = self._sdk.users.by_user_id(user).mail_folders.by_mail_folder_id(folder).messages.delta
         return builder.to_get_request_information(
             _with(
                 DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(
                     change_type="created",  # our own PATCH is an "updated", which need not be reported
                     select=["id", "receivedDateTime"],
-                    filter=f"receivedDateTime ge {since}",
+                    filter=f"receivedDateTime ge {since}" if since else None,
                 )
             )
         )
