@@ -212,9 +212,7 @@ class Gateway:
             await _plain(send, 405, [(b"allow", _METHODS)])
 
     async def _get(self, request: _Request, token: LinkToken, link: str) -> None:
-        if any(b"prefetch" in request.headers.get(name, b"") for name in _PREFETCH_HEADERS) or any(
-            b"prerender" in request.headers.get(name, b"") for name in _PREFETCH_HEADERS
-        ):
+        if _fetched_ahead(request.headers):
             self.stats.not_clicks += 1
             await _plain(request.send, 503, [(b"cache-control", b"no-store")])
             return
@@ -455,6 +453,15 @@ class Gateway:
 def _request(scope: Scope, receive: Receive, send: Send) -> _Request:
     client = scope.get("client")
     return _Request(scope["method"], dict(scope["headers"]), client[0] if client else "", receive, send)
+
+
+def _fetched_ahead(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser fetches before anybody clicked."""
+    for name in _PREFETCH_HEADERS:
+        purpose = headers.get(name)
+        if purpose is not None and (b"prefetch" in purpose or b"prerender" in purpose):
+            return True
+    return False
 
 
 async def _form(request: _Request) -> dict[str, str] | None:

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from app.gateway.events import VERSION
+from app.gateway.labels import label_clicks
 from app.gateway.models import Click, ClickReport
 from app.kit.db import Database
 from app.kit.spool import SpoolReader
@@ -131,6 +132,10 @@ class Ingest:
                     self._reject(row.payload, f"no tenant {tenant_no}")
                 continue
             await self._insert(tenant_id, rows)
+            clicks = [row.values["id"] for row in rows if row.table is Click.__table__]
+            if clicks:
+                async with self._database.tenant(tenant_id) as session:
+                    await label_clicks(session, clicks)
 
     async def _insert(self, tenant_id: uuid.UUID, rows: list[_Row]) -> None:
         try:

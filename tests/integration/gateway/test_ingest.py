@@ -272,3 +272,31 @@ async def test_kill_9_under_load_loses_and_doubles_no_answered_click(
         assert urls.count(url) >= answered.count(url)
     # What was durable but not yet answered when the process died may be there too: one per worker and round.
     assert len(urls) <= len(answered) + 16
+
+
+async def test_clicks_are_labelled_as_of_people_or_programs(tmp_path: Path, database: Database, tenant_no: int) -> None:
+    def by(agent: str, number: int) -> bytes:
+        judged = judged_part(
+            url=f"https://x.example/{number}",
+            host="x.example",
+            level="unknown",
+            action="redirect",
+            rule="",
+            evidence=[],
+        )
+        headers = {"accept-language": "en", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+        return click_event(Subject(tenant_no, 3, number // 100), utc_now(), judged, client_part(agent, headers), None)
+
+    firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:132.0) Gecko/20100101 Firefox/132.0"
+    await _spool(tmp_path / "a", [by(firefox, 100), by("curl/8.9.1", 200), by(firefox, 301)])
+    await Ingest(SpoolReader(tmp_path / "a"), database, SnapshotStore()).once()
+    found = {row.url[-3:]: row for row in await _clicks(database)}
+    assert [found[number].automated for number in ("100", "200", "301")] == [False, True, False]
+    assert "tool" in found["200"].automated_reasons[0]
+    # The rest of the burst arrives later, and the first of it is labelled anew.
+    await _spool(tmp_path / "b", [by(firefox, 302 + number) for number in range(8)])
+    await Ingest(SpoolReader(tmp_path / "b"), database, SnapshotStore()).once()
+    found = {row.url[-3:]: row for row in await _clicks(database)}
+    assert found["301"].automated
+    assert "9 links of the message" in found["301"].automated_reasons[0]
+    assert not found["100"].automated

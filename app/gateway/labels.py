@@ -1,0 +1,106 @@
+"""Writing the labels of :mod:`app.gateway.automation` to the clicks of a span of time.
+
+A scanner shows itself by what comes together, so a click is labelled again when later ones complete the picture.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, and_, or_, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.gateway.automation import WINDOW, ClickTrace, label
+from app.gateway.models import Click
+
+MAX_CLICKS: Final = 2_000
+MAX_NEAR: Final = 100
+
+# The table belongs to a sibling package (protection), which the gateway does not import.
+_DELIVERED = text("SELECT id, COALESCE(received_at, seen_at) AS at FROM messages WHERE id = ANY(:ids)")
+_COLUMNS = (
+    Click.id,
+    Click.at,
+    Click.mailbox_id,
+    Click.message_id,
+    Click.url,
+    Click.host,
+    Click.user_agent,
+    Click.action,
+    Click.signals,
+    Click.automated,
+    Click.automated_reasons,
+)
+
+
+async def label_clicks(session: AsyncSession, new: Sequence[uuid.UUID]) -> int:
+    """Label clicks that were just taken in, and earlier ones of the same messages.
+
+    Args:
+        session: Sees one tenant; the labels are written with its transaction.
+        new: Which clicks are new.
+
+    Returns:
+        How many labels changed.
+    """
+    fresh = (await session.execute(select(*_COLUMNS).where(Click.id.in_(new)))).all()
+    if not fresh:
+        return 0
+    messages = sorted({row.message_id for row in fresh if row.message_id is not None})
+    rows = await _around(session, fresh, messages)
+    delivered = {row.id: row.at for row in await session.execute(_DELIVERED, {"ids": messages})} if messages else {}
+    traces = {row.id: _trace(row, delivered) for row in rows}
+    by_message: dict[int | None, list[ClickTrace]] = defaultdict(list)
+    by_program: dict[tuple[str, str], list[ClickTrace]] = defaultdict(list)
+    for trace in traces.values():
+        by_message[trace.message].append(trace)
+        by_program[trace.agent, trace.host].append(trace)
+    wanted, touched = set(new), set(messages)
+    changed = 0
+    for row in rows:
+        if row.id not in wanted and row.message_id not in touched:
+            continue
+        trace = traces[row.id]
+        near = by_message[trace.message] if trace.message is not None else []
+        found = label(trace, [*near[:MAX_NEAR], *by_program[trace.agent, trace.host][:MAX_NEAR]])
+        reasons = list(found.reasons)
+        if (row.automated, row.automated_reasons) != (found.automated, reasons):
+            values = {"automated": found.automated, "automated_reasons": reasons}
+            await session.execute(update(Click).where(Click.id == row.id).values(values))
+            changed += 1
+    return changed
+
+
+async def _around(session: AsyncSession, fresh: Sequence[Row[Any]], messages: list[int]) -> Sequence[Row[Any]]:
+    """The new clicks and those around them that could belong together."""
+    times = [row.at for row in fresh]
+    together = or_(
+        Click.message_id.in_(messages),
+        and_(Click.user_agent.in_({row.user_agent for row in fresh}), Click.host.in_({row.host for row in fresh})),
+        Click.id.in_([row.id for row in fresh]),
+    )
+    query = (
+        select(*_COLUMNS)
+        .where(Click.at.between(min(times) - WINDOW, max(times) + WINDOW), together)
+        .order_by(Click.at.desc())
+        .limit(MAX_CLICKS)
+    )
+    return (await session.execute(query)).all()
+
+
+def _trace(row: Row[Any], delivered: dict[int, datetime]) -> ClickTrace:
+    return ClickTrace(
+        at=row.at,
+        message=row.message_id,
+        mailbox=row.mailbox_id,
+        url=row.url,
+        host=row.host,
+        agent=row.user_agent,
+        action=row.action,
+        headers={name: str(value) for name, value in row.signals.items()},
+        delivered_at=delivered.get(row.message_id),
+    )
