@@ -10,7 +10,7 @@
 ``GET/PATCH .../google``           switches of the Google side
 ``POST .../google/expire``         ``{"mailbox"}``: history given out so far is gone
 ``POST .../microsoft/scope``       ``{"tenant", "mailboxes": [...]|null}``: limit applications to these mailboxes
-``POST .../notifications``         ``{"enabled": true|false}``: "drop" mode of Graph; for Pub/Sub use a ``lose`` fault
+``POST .../notifications``         ``{"enabled"?, "throttles_slow"?}`` of Graph; for Pub/Sub use a ``lose`` fault
 ``GET/POST .../clock``             ``{"advance_seconds"}``
 ``GET .../messages``               ``?provider=&address=``: ids and subjects, as the viewer shows them
 ``GET .../people``                 who can sign in, and who administers
@@ -196,10 +196,14 @@ class Control:
         return {"expired": str(body.get("mailbox"))}
 
     async def _notifications(self, _: Request, body: Json) -> Json:
-        if not isinstance(body.get("enabled"), bool):
-            raise ValueError("enabled must be true or false")
-        self._world.notifier.enabled = body["enabled"] is True
-        return {"enabled": self._world.notifier.enabled}
+        notifier = self._world.notifier
+        if not body or not all(name in ("enabled", "throttles_slow") for name in body):
+            raise ValueError("give enabled or throttles_slow")
+        if not all(isinstance(value, bool) for value in body.values()):
+            raise ValueError("the value must be true or false")
+        notifier.enabled = body.get("enabled", notifier.enabled) is True
+        notifier.throttles_slow = body.get("throttles_slow", notifier.throttles_slow) is True
+        return {"enabled": notifier.enabled, "throttles_slow": notifier.throttles_slow}
 
     async def _get_clock(self, _: Request, __: Json) -> Json:
         return {"now": self._world.clock.now().isoformat()}

@@ -88,7 +88,7 @@ class World:
         self.base_url = ""
         self.clock = Clock()
         self.faults = Faults(self.options.seed or 0)
-        self.notifier = Notifier(self.faults, retry_delays=self.options.retry_delays)
+        self.notifier = Notifier(self.faults, retry_delays=self.options.retry_delays, now=self.clock.timestamp)
         directory = self.options.state_dir
         self._common = RecordStore(directory / "emulators.sqlite" if directory else None)
         self._remembered = {key: json.loads(body) for key, body in self._common.read("remembered")}

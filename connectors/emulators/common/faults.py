@@ -79,6 +79,7 @@ class FaultRule:
         retry_after: Seconds, for 429 and 503.
         delay: Seconds, for latency, hang and reorder.
         manner: What a client sees of a time-out.
+        told: Whether the provider notices that it lost a notification and says so later (Graph: ``missed``).
     """
 
     kind: FaultKind
@@ -89,6 +90,7 @@ class FaultRule:
     retry_after: float = 1.0
     delay: float = 1.0
     manner: Manner = Manner.CUT
+    told: bool = True
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> FaultRule:
@@ -110,6 +112,7 @@ class FaultRule:
             retry_after=_number(value, "retry_after", 1.0),
             delay=_number(value, "delay", 1.0),
             manner=Manner(str(value.get("manner", Manner.CUT))),
+            told=value.get("told", True) is True,
         )
         re.compile(rule.path)
         if not 0 <= rule.probability <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from connectors.emulators.common.faults import FaultKind, Faults
 
 _log = logging.getLogger(__name__)
 
+CONCURRENT = 20
+"""How many notifications are under way at once."""
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Seconds between tries. The real providers back off for hours; the shape is kept, not the length."""
 
@@ -45,6 +48,47 @@ class Delivery:
     gave_up: Callable[[], None] | None = None
 
 
+class SlowEndpoints:
+    """Which webhooks answer too slowly, as Graph judges it.
+
+    "Receive change notifications through webhooks", *Throttling*
+    (https://learn.microsoft.com/graph/change-notifications-delivery-webhooks#throttling): an answer after more than
+    2,900 ms is slow; from 100 notifications on, 10 % slow ones delay all further ones by ten minutes, 15 % have them
+    dropped; the count starts anew every ten minutes.
+
+    Args:
+        now: Seconds, of the emulated clock.
+    """
+
+    WINDOW = 600.0
+    AFTER = 100
+    DELAY_FROM = 0.10
+    DROP_FROM = 0.15
+
+    def __init__(self, now: Callable[[], float], slow_after: float = 2.9) -> None:
+        self._now = now
+        self.slow_after = slow_after
+        self._windows: dict[str, tuple[float, int, int]] = {}
+
+    def record(self, url: str, seconds: float) -> None:
+        """An answer took so long."""
+        start, total, slow = self._window(url)
+        self._windows[_endpoint(url)] = (start, total + 1, slow + (seconds > self.slow_after))
+
+    def share(self, url: str) -> float:
+        """Share of slow answers, 0 while there are too few to judge."""
+        _, total, slow = self._window(url)
+        return slow / total if total >= self.AFTER else 0.0
+
+    def _window(self, url: str) -> tuple[float, int, int]:
+        start, total, slow = self._windows.get(_endpoint(url), (self._now(), 0, 0))
+        return (self._now(), 0, 0) if self._now() - start >= self.WINDOW else (start, total, slow)
+
+
+def _endpoint(url: str) -> str:
+    return url.partition("?")[0]
+
+
 class Notifier:
     """Delivers in the background, from any thread.
 
@@ -52,9 +96,16 @@ class Notifier:
         faults: Rules for lost, doubled and late notifications.
         timeout: Seconds a webhook has for its answer (Graph: 3).
         retry_delays: Seconds before each further try.
+        now: Seconds, of the emulated clock.
     """
 
-    def __init__(self, faults: Faults, timeout: float = 3.0, retry_delays: tuple[float, ...] = RETRY_DELAYS) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        timeout: float = 3.0,
+        retry_delays: tuple[float, ...] = RETRY_DELAYS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._faults = faults
         self._timeout = timeout
         self._retry_delays = retry_delays
@@ -65,6 +116,11 @@ class Notifier:
         self.outcomes: Counter[str] = Counter()
         self.enabled = True
         """False is "drop" mode: nothing is sent and nothing is kept for later."""
+        self.slow = SlowEndpoints(now)
+        self.throttles_slow = False
+        """Whether slow endpoints are delayed and dropped. Off, because a busy test machine is slow, too."""
+        self.slow_delay = 600.0
+        self._gate = asyncio.Semaphore(CONCURRENT)
 
     async def start(self) -> None:
         """Begin to deliver; called by the server in its event loop."""
@@ -95,8 +151,13 @@ class Notifier:
         else:
             self._loop.call_soon_threadsafe(self._spawn, delivery)
 
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> httpx.Response:
+    async def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], seconds: float | None = None
+    ) -> httpx.Response:
         """One POST now, without retries; for handshakes.
+
+        Args:
+            seconds: How long to wait; by default as long as for notifications.
 
         Raises:
             ValueError: The address is not on loopback.
@@ -106,7 +167,8 @@ class Notifier:
             raise ValueError(f"{url} does not lead to this machine; the emulator calls nothing else")
         if self._client is None:
             raise RuntimeError("the notifier has not been started")
-        return await self._client.post(url, content=body, headers=dict(headers))
+        limit = self._timeout if seconds is None else seconds
+        return await self._client.post(url, content=body, headers=dict(headers), timeout=limit)
 
     def later(self, seconds: float, work: Callable[[], None]) -> None:
         """Run something in the server's event loop after a while, from any thread; at once where none runs."""
@@ -129,24 +191,43 @@ class Notifier:
         for rule in self._faults.draw("POST", delivery.url, notification=True):
             if rule.kind is FaultKind.LOSE:
                 self.outcomes["lost"] += 1
-                if delivery.gave_up is not None:
+                if delivery.gave_up is not None and rule.told:
                     delivery.gave_up()
                 return
             if rule.kind is FaultKind.DUPLICATE:
                 copies = 2
             if rule.kind is FaultKind.REORDER:
                 await asyncio.sleep(self._faults.uniform(rule.delay))
+        if self.throttles_slow and not await self._admit(delivery):
+            return
         for _ in range(copies):
             await self._try(delivery)
+
+    async def _admit(self, delivery: Delivery) -> bool:
+        """Delay or drop what is for a slow endpoint."""
+        share = self.slow.share(delivery.url)
+        if share >= SlowEndpoints.DROP_FROM:
+            self.outcomes["dropped_slow"] += 1
+            if delivery.gave_up is not None:
+                delivery.gave_up()
+            return False
+        if share >= SlowEndpoints.DELAY_FROM:
+            self.outcomes["delayed_slow"] += 1
+            await asyncio.sleep(self.slow_delay)
+        return True
 
     async def _try(self, delivery: Delivery) -> None:
         for delay in (0.0, *self._retry_delays):
             if delay:
                 await asyncio.sleep(delay)
+            headers = {"content-type": "application/json", **delivery.headers}
             try:
-                answer = await self.post(
-                    delivery.url, delivery.body, {"content-type": "application/json", **delivery.headers}
-                )
+                async with self._gate:
+                    start = time.monotonic()
+                    try:
+                        answer = await self.post(delivery.url, delivery.body, headers)
+                    finally:
+                        self.slow.record(delivery.url, time.monotonic() - start)
             except (httpx.HTTPError, ValueError) as error:
                 self.outcomes["failed_try"] += 1
                 _log.info("notification not delivered, will be tried again: %s", error)

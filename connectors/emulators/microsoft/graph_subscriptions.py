@@ -135,7 +135,9 @@ class Subscriptions:
         separator = "&" if "?" in url else "?"
         address = f"{url}{separator}validationToken={quote(token, safe='')}"
         try:
-            answer = await self._notifier.post(address, b"", {"content-type": "text/plain; charset=utf-8"})
+            answer = await self._notifier.post(
+                address, b"", {"content-type": "text/plain; charset=utf-8"}, HANDSHAKE_SECONDS
+            )
         except (httpx.HTTPError, ValueError) as error:
             raise _not_validated(name, f"no answer ({type(error).__name__})") from error
         if answer.status_code != 200:

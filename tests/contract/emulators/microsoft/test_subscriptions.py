@@ -222,3 +222,28 @@ def test_a_reordered_notification_is_late_and_not_lost(org: Organisation, receiv
     org.emulators.world.faults.add(FaultRule(FaultKind.REORDER, delay=0.2))
     given = {org.deliver(f"Number {index}") for index in range(5)}
     assert {each["resourceData"]["id"] for each in receiver.wait_for(5)} == given
+
+
+def test_a_loss_that_the_provider_does_not_notice_is_not_told(org: Organisation, receiver: Receiver) -> None:
+    subscribe(org, receiver)
+    org.emulators.world.faults.add(FaultRule(FaultKind.LOSE, limit=1, told=False))
+    org.deliver("lost")
+    shown = org.deliver("shown")
+    assert receiver.wait_for(1)[0]["resourceData"]["id"] == shown
+    assert org.emulators.world.microsoft_service.subscriptions.sent == {"created": 2}
+
+
+def test_notifications_for_an_endpoint_that_was_slow_too_often_are_dropped_and_told(
+    org: Organisation, receiver: Receiver
+) -> None:
+    subscribe(org, receiver)
+    notifier = org.emulators.world.notifier
+    org.client.post(f"{org.emulators.base_url}/control/notifications", json={"throttles_slow": True})
+    for _ in range(notifier.slow.AFTER):
+        notifier.slow.record(receiver.url, notifier.slow.slow_after + 0.1)
+    org.deliver("dropped")
+    assert receiver.wait_for(1)[0]["lifecycleEvent"] == "missed"
+    assert notifier.outcomes["dropped_slow"] == 1
+    org.emulators.world.clock.advance(601)
+    org.deliver("shown")
+    assert receiver.wait_for(2)[1]["changeType"] == "created"
