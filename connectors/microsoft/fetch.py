@@ -8,6 +8,7 @@ and rights-managed mail.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from kiota_abstractions.request_information import RequestInformation
 
 MESSAGE_CLASS = "String 0x001A"
-_MESSAGE_CLASS_SPELLINGS = frozenset({"string 0x1a", "string 0x001a"})
+VERB_STREAM = "Binary {00062008-0000-0000-C000-000000000046} Id 0x8520"
+"""PidLidVerbStream ([MS-OXOMSG] 2.2.1.74): the voting buttons of a message, where it has any."""
+_EXPAND = f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}' or id eq '{VERB_STREAM}')"
+_LEADING_ZEROS = re.compile(r"0x0*", re.IGNORECASE)
 _SELECT = [
     "id",
     "changeKey",
@@ -110,7 +114,9 @@ def message_traits(message: dict[str, Any], known: Folders, attachments: Iterabl
     ``FROM_OWNER`` is never reported: in Exchange sent mail is told by its folder, and a received message
     whose From is its reader is as a rule a forgery, which needs protecting most.
     """
-    found = set(attachment_traits(attachments)) | class_traits(_message_class(message))
+    found = set(attachment_traits(attachments)) | class_traits(_extended(message, MESSAGE_CLASS))
+    if _extended(message, VERB_STREAM):
+        found.add(Trait.APPROVAL)
     if "eventMessage" in str(message.get("@odata.type") or ""):
         found.add(Trait.MEETING)
     if message.get("isDraft") is True:
@@ -121,19 +127,22 @@ def message_traits(message: dict[str, Any], known: Folders, attachments: Iterabl
     return frozenset(found)
 
 
-def _message_class(message: dict[str, Any]) -> str:
+def _extended(message: dict[str, Any], wanted: str) -> str:
+    """An extended property's value, or empty. Graph answers with its own spelling of the id, "String 0x1a"."""
     properties = message.get("singleValueExtendedProperties")
     for entry in properties if isinstance(properties, list) else []:
-        # Graph answers with the id in its own spelling, "String 0x1a".
-        if isinstance(entry, dict) and str(entry.get("id", "")).lower() in _MESSAGE_CLASS_SPELLINGS:
+        if isinstance(entry, dict) and _same_property(_text(entry.get("id")), wanted):
             return _text(entry.get("value"))
     return ""
 
 
+def _same_property(one: str, other: str) -> bool:
+    return _LEADING_ZEROS.sub("0x", one).lower() == _LEADING_ZEROS.sub("0x", other).lower()
+
+
 def message_request(client: GraphClient, mailbox: str, message: str) -> RequestInformation:
     """GET of a message with all that :func:`read_message` reads."""
-    expand = f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}')"
-    return client.requests.message(mailbox, message, _SELECT, expand)
+    return client.requests.message(mailbox, message, _SELECT, _EXPAND)
 
 
 async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) -> FetchedMessage:

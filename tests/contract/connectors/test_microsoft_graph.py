@@ -45,6 +45,7 @@ from connectors.microsoft import errors
 from connectors.microsoft.changes import PAGE, SWEEP_SECONDS, Cursor
 from connectors.microsoft.client import token_roles
 from connectors.microsoft.config import ClientSecret
+from connectors.microsoft.fetch import VERB_STREAM
 from connectors.microsoft.folders import QUARANTINE_NAME
 from tests.contract.connectors.conftest import Receiver
 from tests.contract.connectors.harness import (
@@ -489,6 +490,15 @@ async def test_the_message_class_is_read_from_the_mailbox(microsoft: MicrosoftHa
     ref = microsoft.deliver(microsoft.ada, mail(), message_class=name)
 
     assert (await microsoft.connector.fetch(ref)).traits == {trait}
+
+
+async def test_a_message_with_voting_buttons_is_told(microsoft: MicrosoftHarness) -> None:
+    ref = microsoft.deliver(microsoft.ada, mail())
+    assert (await microsoft.connector.fetch(ref)).traits == frozenset()
+
+    microsoft.message(ref).extended[VERB_STREAM] = "AgEEAAAAAAAAAAVSZXBseQ=="
+
+    assert (await microsoft.connector.fetch(ref)).traits == {Trait.APPROVAL}
 
 
 # --- moving -----------------------------------------------------------------------------------------------
