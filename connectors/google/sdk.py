@@ -197,6 +197,12 @@ class _BlockingTransport:
         return SimpleNamespace(status=response.status_code, headers=dict(response.headers), data=response.content)
 
 
+@lru_cache(maxsize=4)
+def _key_signer(private_key: str, key_id: str) -> Any:
+    """Kept, since checking an RSA key takes longer than signing with it, and all tenants share one."""
+    return import_module("google.auth.crypt").RSASigner.from_string(private_key, key_id or None)
+
+
 def make_signer(account: ServiceAccount) -> Any:
     """google-auth's signer for the service account: its own key, or IAM's ``signBlob``. May block.
 
@@ -205,7 +211,7 @@ def make_signer(account: ServiceAccount) -> Any:
     """
     try:
         if not isinstance(account, Keyless):
-            return import_module("google.auth.crypt").RSASigner.from_service_account_info(dict(account.info))
+            return _key_signer(str(account.info["private_key"]), str(account.info.get("private_key_id", "")))
         scope = "https://www.googleapis.com/auth/cloud-platform"
         source = account.source
         if source is None:

@@ -7,7 +7,6 @@ import dataclasses
 import email
 import email.policy
 import html
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,9 @@ from connectors.base.http import HttpPolicy, SharedHttp
 from connectors.base.protocol import MailboxConnector, NotificationReader
 from connectors.base.types import Content, FetchedMessage, Mailbox, MessageRef, MimeContent, Provider
 from connectors.emulators.common.faults import FaultKind, FaultRule
-from connectors.emulators.google.accounts import NewUser
+from connectors.emulators.google.accounts import Accounts, NewUser
+from connectors.emulators.google.behaviour import Behaviour
+from connectors.emulators.google.keys import SigningKey
 from connectors.emulators.google.mailbox import StoredMessage
 from connectors.emulators.google.quota import Quota
 from connectors.emulators.google.state import GoogleState
@@ -81,37 +82,49 @@ class GoogleWorld:
     key: dict[str, str]
     oidc_client_id: str
     oidc_client_secret: str = field(repr=False)
-    _snapshot: str = field(default="", repr=False)
+    _delegated: bool
+    _signing_key: SigningKey
 
     @classmethod
     def create(cls, emulators: Emulators, *, delegated: bool = True) -> GoogleWorld:
         """Set up the customer. Quotas are off: the suites make more calls than a minute allows."""
         state = emulators.world.google
-        state.behaviour.quotas = False
-        state.create_domain(
-            DOMAIN,
-            CUSTOMER,
-            [
-                NewUser(ADMIN, "Ada Admin", admin=True),
-                NewUser(ANNA, "Anna Schmidt", aliases=(f"a.schmidt@{DOMAIN}",)),
-                NewUser(BEN, "Ben Weber"),
-            ],
-        )
         key = state.create_service_account("postern@postern-test.iam.gserviceaccount.com")
         client = state.create_oauth_client([REDIRECT])
-        state.create_topic(TOPIC)
-        world = cls(emulators, key, client.client_id, client.secret)
-        if delegated:
-            world.delegate()
-        world._snapshot = json.dumps(state.save())
+        world = cls(emulators, key, client.client_id, client.secret, delegated, state.signing_key)
+        world.reset()
         return world
 
     def reset(self) -> None:
-        """As it was created: cheaper than creating it again, which makes new keys."""
-        self.state.faults.clear()
-        self.state.clock.set_offset(0)
-        self.state.quota = Quota(self.state.clock.timestamp)
-        self.state.load(json.loads(self._snapshot))
+        """As it was created, without making or reading a key, which would be most of a test's time."""
+        state = self.state
+        state.faults.clear()
+        state.clock.set_offset(0)
+        with state.lock:
+            old, own = state.accounts, self.key["client_email"]
+            state.accounts = Accounts()
+            state.accounts.oauth_clients = old.oauth_clients
+            state.accounts.service_accounts = {own: old.service_accounts[own]}
+            state.accounts.service_accounts[own].token_creators.clear()
+            state.mailboxes_by_user.clear()
+            state.tokens.drop(lambda _: True)
+            state.pubsub.topics.clear()
+            state.pubsub.subscriptions.clear()
+            state.quota = Quota(state.clock.timestamp)
+            state.behaviour = Behaviour(quotas=False)
+            state.signing_key = self._signing_key
+            state.create_domain(
+                DOMAIN,
+                CUSTOMER,
+                [
+                    NewUser(ADMIN, "Ada Admin", admin=True),
+                    NewUser(ANNA, "Anna Schmidt", aliases=(f"a.schmidt@{DOMAIN}",)),
+                    NewUser(BEN, "Ben Weber"),
+                ],
+            )
+            state.create_topic(TOPIC)
+        if self._delegated:
+            self.delegate()
 
     @property
     def state(self) -> GoogleState:
