@@ -17,6 +17,7 @@ from app.messages.qr.bitmaps import Bitmap, Decoded
 
 _EXTENSIONS: Final = {"png": ".png", "jpeg": ".jpg", "gif": ".gif", "webp": ".webp", "bmp": ".bmp"}
 _JPEG_QUALITY: Final = 92
+_GIF_OPTIONS: Final = [cv2.IMWRITE_GIF_DITHER, 3]  # 3: none; dithering would spoil flat surfaces
 _KEPT_PNG_CHUNKS: Final = (b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"eXIf")
 
 
@@ -50,6 +51,8 @@ def encode(original: bytes, decoded: Decoded, frames: Sequence[Bitmap]) -> bytes
         options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     elif kind == "png":
         options = [cv2.IMWRITE_PNG_COMPRESSION, 6]
+    elif kind == "gif":
+        options = _GIF_OPTIONS
     elif kind == "webp":
         lossless = b"VP8L" in original[:4_096]
         options = [cv2.IMWRITE_WEBP_QUALITY, 101 if lossless else _JPEG_QUALITY]  # above 100: without loss
@@ -75,7 +78,8 @@ def _animation(extension: str, decoded: Decoded, frames: Sequence[Bitmap]) -> by
     ]
     animation.durations = list(decoded.durations) or [100] * len(frames)
     try:
-        done, buffer = cv2.imencodeanimation(extension, animation)
+        options = _GIF_OPTIONS if extension == ".gif" else []
+        done, buffer = cv2.imencodeanimation(extension, animation, options)
     except cv2.error as error:
         raise CannotEncode("the animation cannot be written") from error
     if not done:

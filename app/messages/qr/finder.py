@@ -19,7 +19,7 @@ import numpy as np
 import zxingcpp
 
 from app.messages.qr.bitmaps import Bitmap, gray, has_alpha, is_colored, on_ground, spread
-from app.messages.qr.patterns import has_contrast, looks_like_codes
+from app.messages.qr.patterns import has_contrast, pattern_places
 from app.messages.qr.types import Decoder, Point, QrCode, Quad, scaled
 
 _FORMATS: Final = zxingcpp.barcode_formats_from_str("QRCode,MicroQRCode,RMQRCode")
@@ -29,6 +29,7 @@ _HARD_SIDE: Final = 1_600
 _SMALL_SIDE: Final = 700
 _MIN_SIDE: Final = 11
 _MAX_ROUNDS: Final = 4
+_MOST_PLACES: Final = 24
 
 
 class _Reading(NamedTuple):
@@ -118,16 +119,17 @@ def _read_plane(plane: _Plane, orientation: int, some_found: bool) -> list[_Read
     small, scale = _reduced(plane.pixels, _HARD_SIDE)
     is_small = max(small.shape) <= _SMALL_SIDE
     # A small picture gets the cheap readings even where no pattern stands out, unless it gave a code already.
-    plausible = None if is_small and plane.first and not some_found else looks_like_codes(small)
-    if plausible is False:
+    places = -1 if is_small and plane.first and not some_found else pattern_places(small)
+    if places == 0:
         return []
     attempts: list[Callable[[Bitmap], list[_Reading]]] = []
     if not plane.first or scale < 1.0:
         attempts.append(_zxing)
     attempts += [_zxing_global, _zxing_enlarged, _zxing_stretched, _zxing_smoothed]
     readings = _first_result(attempts, small)
-    if not readings and (plausible or looks_like_codes(small)):
-        readings = _first_result(_opencv_attempts(orientation, is_small), small)
+    if not readings:
+        places = pattern_places(small) if places < 0 else places
+        readings = _first_result(_opencv_attempts(orientation, places), small)
     factor = 1 / (scale * plane.scale)
     return [reading._replace(corners=scaled(reading.corners, factor)) for reading in readings]
 
@@ -140,11 +142,13 @@ def _first_result(attempts: Iterable[Callable[[Bitmap], list[_Reading]]], plane:
     return []
 
 
-def _opencv_attempts(orientation: int, is_small: bool) -> list[Callable[[Bitmap], list[_Reading]]]:
-    attempts: list[Callable[[Bitmap], list[_Reading]]] = [
-        lambda plane: _opencv(plane, orientation, cv2.QRCodeDetector())
-    ]
-    if is_small:  # the slower of the two, which reads a little that the other does not
+def _opencv_attempts(orientation: int, places: int) -> list[Callable[[Bitmap], list[_Reading]]]:
+    attempts: list[Callable[[Bitmap], list[_Reading]]] = []
+    if places:
+        attempts.append(lambda plane: _opencv(plane, orientation, cv2.QRCodeDetector()))
+    if 0 < places <= _MOST_PLACES:
+        # Reads a little that the other does not, but tries all triples of what looks like a finder pattern:
+        # noise made for it would keep it busy for minutes.
         attempts.append(lambda plane: _opencv(plane, orientation, cv2.QRCodeDetectorAruco()))
     return attempts
 

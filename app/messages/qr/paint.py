@@ -23,6 +23,7 @@ from app.messages.qr.types import QrCode, QrLimits, Quad
 _LIMITS: Final = QrLimits()
 _LEAST_MODULE: Final = 1.6
 _OVERSAMPLE: Final = 4
+_MIRRORED: Final = (2, 4, 5, 7)  # Exif orientations
 _CROSS: Final = (60, 60, 200)
 
 
@@ -67,9 +68,9 @@ def deface(image_bytes: bytes, codes: Iterable[QrCode], limits: QrLimits = _LIMI
 def replace(image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str], limits: QrLimits = _LIMITS) -> bytes:
     """Draw other codes in the place of those found.
 
-    The new symbol takes the old one's place, turned, mirrored and foreshortened as it was. Where the place is
-    too small for what is to be said, or one of the decoders cannot read the result, that code is made
-    unreadable instead (:func:`deface`).
+    The new symbol takes the old one's place, turned and foreshortened as it was. Where the place is too
+    small for what is to be said, or one of the decoders cannot read the result, that code is made unreadable
+    instead (:func:`deface`).
 
     Args:
         image_bytes: The picture in which ``codes`` were found.
@@ -93,9 +94,10 @@ def replace(image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str
     frames = _writable(decoded)
     pairs = list(zip(codes, new_texts, strict=True))
     failed: list[QrCode] = []
+    mirrored = decoded.header.orientation in _MIRRORED
     for code, text in pairs:
         for place in _places(code, decoded, limits):
-            drawn = _drawn_readably(frames[place.frame], place, text)
+            drawn = _drawn_readably(frames[place.frame], place, text, mirrored)
             if drawn is None:
                 _paint_cross(frames[place.frame], place.corners)
                 failed.append(code)
@@ -184,17 +186,25 @@ def _grown(corners: Quad, factor: float) -> npt.NDArray[np.float32]:
     return grown
 
 
-def _drawn_readably(frame: Bitmap, code: QrCode, text: str) -> Bitmap | None:
-    """Return the frame with a new symbol that both decoders read, or None."""
-    for level, margin in (("M", 0), ("L", 0), ("M", 1), ("L", 1), ("L", 2)):
+def _drawn_readably(frame: Bitmap, code: QrCode, text: str, mirrored: bool) -> Bitmap | None:
+    """Return the frame with a new symbol that both decoders read, or None.
+
+    OpenCV's search over a whole picture misses some symbols that its search around one place reads, and the
+    other way round; a symbol that both ways read is preferred, one that either reads will do.
+    """
+    second_best: Bitmap | None = None
+    for level, margin in (("M", 0), ("L", 0), ("M", 1), ("L", 1), ("L", 2), ("Q", 0), ("Q", 1)):
         symbol = _symbol(text, level, margin)
         if symbol is None or _module_size(code.corners, len(symbol)) < _LEAST_MODULE:
             continue
         drawn = frame.copy()
-        _draw(drawn, symbol, code.corners)
-        if _both_read_bitmap(drawn, code, text):
+        _draw(drawn, symbol, _as_shown(code.corners, mirrored))
+        ways = _ways_read(drawn, code, text, mirrored)
+        if ways == 2:
             return drawn
-    return None
+        if ways == 1 and second_best is None:
+            second_best = drawn
+    return second_best
 
 
 def _symbol(text: str, level: str, margin: int) -> Bitmap | None:
@@ -277,35 +287,51 @@ def _both_read(image: bytes, code: QrCode, text: str, limits: QrLimits) -> bool:
     return (
         not isinstance(decoded, str)
         and code.frame < len(decoded.frames)
-        and _both_read_bitmap(decoded.frames[code.frame], code, text)
+        and _ways_read(decoded.frames[code.frame], code, text, decoded.header.orientation in _MIRRORED) > 0
     )
 
 
-def _both_read_bitmap(bitmap: Bitmap, code: QrCode, text: str) -> bool:
-    """Whether both decoders read a text, zxing-cpp in the whole picture and OpenCV around the place."""
+def _ways_read(bitmap: Bitmap, code: QrCode, text: str, mirrored: bool) -> int:
+    """Return in how many ways OpenCV reads a text, in the whole picture and around its place.
+
+    0 where zxing-cpp does not read it: it must be read by both.
+    """
     plane = gray(on_ground(bitmap, 255))
     if not any(reading.text == text for reading in zxingcpp.read_barcodes(plane)):
-        return False
+        return 0
     left, top, right, bottom = code.box
     margin = max(right - left, bottom - top) * 0.25 + 8
     rows = slice(max(int(top - margin), 0), int(bottom + margin))
     area = plane[rows, max(int(left - margin), 0) : int(right + margin)]
-    mirrored = _is_mirrored(code.corners)
-    view = np.ascontiguousarray(area[:, ::-1] if mirrored else area)
-    return _opencv_reads(view, text)
+    # OpenCV reads no mirrored symbols, so it gets the picture as it is shown.
+    whole, near = (np.ascontiguousarray(view[:, ::-1] if mirrored else view) for view in (plane, area))
+    wanted = text.encode()
+    return (wanted in _opencv_readings(whole)) + (wanted in _opencv_reading(near))
 
 
-def _opencv_reads(view: Bitmap, text: str) -> bool:
+def _opencv_readings(view: Bitmap) -> list[bytes]:
+    try:
+        done, texts, _, _ = cv2.QRCodeDetector().detectAndDecodeBytesMulti(view)
+    except cv2.error:
+        return []
+    return [bytes(raw) for raw in texts] if done else []
+
+
+def _opencv_reading(view: Bitmap) -> list[bytes]:
     try:
         raw, _, _ = cv2.QRCodeDetector().detectAndDecodeBytes(view)
     except cv2.error:
-        return False
-    return bytes(raw) == text.encode()
+        return []
+    return [bytes(raw)]
 
 
-def _is_mirrored(corners: Quad) -> bool:
+def _as_shown(corners: Quad, mirrored: bool) -> Quad:
+    """Return corners in the order in which a symbol must be drawn to be shown unmirrored."""
     (x0, y0), (x1, y1), _, (x3, y3) = corners
-    return (x1 - x0) * (y3 - y0) - (y1 - y0) * (x3 - x0) < 0
+    clockwise = (x1 - x0) * (y3 - y0) - (y1 - y0) * (x3 - x0) > 0
+    if clockwise is not mirrored:
+        return corners
+    return corners[0], corners[3], corners[2], corners[1]
 
 
 def _texts_at(image: bytes, limits: QrLimits) -> list[tuple[str, Quad]]:

@@ -35,27 +35,38 @@ def looks_like_codes(plane: Bitmap) -> bool:
 
     Tolerant on purpose: it only saves decoders the pictures that have nothing to decode.
     """
+    return pattern_places(plane) > 0
+
+
+def pattern_places(plane: Bitmap) -> int:
+    """Count the places of a gray bitmap that look like finder patterns.
+
+    Returns:
+        0 where no two of them have one size, else how many there are. A picture of many codes has three for
+        each; noise made to look like finder patterns has hundreds.
+    """
     if max(plane.shape) < _DOUBLE_BELOW:
         plane = cv2.resize(plane, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
     _, overall = cv2.threshold(plane, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    if _has_pair(overall.astype(np.uint8, copy=False)):
-        return True
+    places = _paired_places(overall.astype(np.uint8, copy=False))
+    if places:
+        return places
     block = max(15, max(plane.shape) // 6) | 1
     local = cv2.adaptiveThreshold(plane, 1, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, block, 4)
-    return _has_pair(local.astype(np.uint8, copy=False))
+    return _paired_places(local.astype(np.uint8, copy=False))
 
 
-def _has_pair(binary: Bitmap) -> bool:
-    """Whether two places, far enough apart, agree on the size of a module."""
+def _paired_places(binary: Bitmap) -> int:
+    """Count the places, if two of them, far enough apart, agree on the size of a module."""
     across = _module_sizes(binary)
     if not across.any():
-        return False
+        return 0
     down = np.ascontiguousarray(_module_sizes(np.ascontiguousarray(binary.T)).T)
     kernel = np.ones((3, 3), np.uint8)
     near_across, near_down = cv2.dilate(across, kernel), cv2.dilate(down, kernel)
     both = (near_across > 0) & (near_down > 0) & (near_across < near_down * 1.8) & (near_down < near_across * 1.8)
     if not both.any():
-        return False
+        return 0
     merged = cv2.dilate(both.astype(np.uint8), kernel)
     count, labels, _, middles = cv2.connectedComponentsWithStats(merged)
     count = min(int(count), _MAX_PLACES)
@@ -69,11 +80,12 @@ def _has_pair(binary: Bitmap) -> bool:
         enough = max(1.0, 0.5 * module)
         if support_across[label] >= enough and support_down[label] >= enough:
             places.append((module, float(middles[label][0]), float(middles[label][1])))
-    return any(
+    paired = any(
         0.55 < one / other < 1.8 and abs(x - other_x) + abs(y - other_y) > 10 * max(one, other)
         for number, (one, x, y) in enumerate(places)
         for other, other_x, other_y in places[:number]
     )
+    return len(places) if paired else 0
 
 
 def _module_sizes(binary: Bitmap) -> _Sizes:

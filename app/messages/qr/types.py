@@ -46,7 +46,7 @@ class QrCode:
         text: What it says.
         corners: Outer corners of the symbol, without its quiet zone, in the pixels of the stored image (an
             EXIF orientation is not applied): top left, top right, bottom right, bottom left *of the symbol*,
-            so a rotated or mirrored code has them rotated or mirrored.
+            so a turned code has them turned. A mirrored symbol is given as a turned one.
         decoder: Which decoder read it.
         symbology: Which kind of code, as the decoder names it (``QR Code``, ``Micro QR Code``).
         frame: Which frame of an animation it stands in, from 0.
