@@ -31,6 +31,7 @@ _BARE_CR = re.compile(rb"\r(?!\n)")
 _DELIMITER = re.compile(rb"(?:\r\n|\r|\n)--")
 _END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
+_MAX_DELIMITER = 2_000
 MAX_PARTS = 20_000
 """Parts beyond this number are left as they are and reported (a message of nothing but boundaries)."""
 
@@ -188,6 +189,7 @@ def _read_headers(raw: bytes, start: int, limit: int) -> tuple[dict[bytes, bytes
     block = raw[start:end]
     bare_cr = b"\r" in block and _BARE_CR.search(block) is not None
     headers: dict[bytes, bytes] = {}
+    folded: dict[bytes, list[bytes]] = {}
     repeated: list[bytes] = []
     name = b""
     at = start
@@ -196,12 +198,13 @@ def _read_headers(raw: bytes, start: int, limit: int) -> tuple[dict[bytes, bytes
         first = line[:1]
         if first == b" " or first == b"\t":
             if name:
-                headers[name] += b" " + line.strip()
+                folded[name].append(line.strip())
         else:
             colon = line.find(b":")
             if colon < 0 or not _NAME.match(line, 0, colon):
                 if not line.startswith(b"From "):
-                    return headers, tuple(repeated), at
+                    body = at
+                    break
                 colon = 0
             name = line[:colon].lower()
             if name not in _WANTED:
@@ -211,9 +214,12 @@ def _read_headers(raw: bytes, start: int, limit: int) -> tuple[dict[bytes, bytes
                 name = b""
             else:
                 headers[name] = line[colon + 1 :].strip()
+                folded[name] = [headers[name]]
         at += len(line) + 1
         if bare_cr and raw[at - 1 : at + 1] == b"\r\n":
             at += 1
+    for name, pieces in folded.items():
+        headers[name] = b" ".join(pieces)
     return headers, tuple(repeated), body
 
 
@@ -234,8 +240,7 @@ class _Scanner:
         self.open: dict[bytes, list[int]] = {}
         self.defects: list[tuple[str, str]] = []
         self.count = 0
-        self._opened = 0
-        self._next_known = (0, -1, 0)
+        self._blank_known = (0, -1, -1)
 
     @cached_property
     def bare_cr(self) -> bool:
@@ -272,18 +277,18 @@ class _Scanner:
         """A header cannot reach past the next delimiter line of an open multipart."""
         if not self.open:
             return len(self.raw)
-        # Remembered, so that messages within messages do not look for the same far delimiter again and again.
-        known_from, known, version = self._next_known
-        if version == self._opened and known_from <= start <= known:
-            return known
+        known_from, gap, blank = self._blank_known
+        if not known_from <= start <= gap:
+            # Remembered, so that parts without a blank line do not look for the same far one again and again.
+            found = _END_OF_HEADER.search(self.raw, max(start - 1, 0))
+            gap, blank = found.span() if found else (len(self.raw), len(self.raw))
+            self._blank_known = (start, gap, blank)
         at = start
-        while (here := self.next_delimiter(at)) >= 0:
+        while (here := self.next_delimiter(at, blank)) >= 0:
             depth, _, at = self.match(here)
             if depth is not None:
-                break
-        limit = here if here >= 0 else len(self.raw)
-        self._next_known = (start, limit, self._opened)
-        return limit
+                return here
+        return blank
 
     def _open_boundary(self, part: Part) -> None:
         boundary = parameter(part.headers.get(b"content-type", b""), b"boundary").rstrip()
@@ -292,19 +297,20 @@ class _Scanner:
             return
         part.boundary = boundary
         self.open.setdefault(boundary, []).append(len(self.stack) - 1)
-        self._opened += 1
 
     def match(self, at: int) -> tuple[int | None, bool, int]:
         """Look at the line that begins with ``--`` at `at`: depth of its multipart, whether it closes, next line."""
         raw = self.raw
-        end = raw.find(b"\n", at)
-        end = len(raw) if end < 0 else end + 1
+        far = at + _MAX_DELIMITER
+        end = raw.find(b"\n", at, far) + 1
         if self.bare_cr:
-            cr = raw.find(b"\r", at, end)
+            cr = raw.find(b"\r", at, end or far)
             if cr >= 0 and raw[cr + 1 : cr + 2] != b"\n":
                 end = cr + 1
-        if end - at > 2_000:
-            return None, False, end
+        if not end:
+            if far < len(raw):
+                return None, False, far
+            end = len(raw)
         line = raw[at + 2 : end].rstrip(b" \t\r\n")
         depths = self.open.get(line)
         if depths:
@@ -330,18 +336,19 @@ class _Scanner:
             depths.pop()
         else:
             depths.remove(depth)
-        self._opened += 1
         if not depths:
             del self.open[part.boundary]
 
-    def next_delimiter(self, at: int) -> int:
-        """Offset of the next line at or after `at` that begins with ``--``, or -1."""
-        if self.raw.startswith(b"--", at):
-            return at
+    def next_delimiter(self, at: int, limit: int | None = None) -> int:
+        """Offset of the next line at or after `at` (and before `limit`) that begins with ``--``, or -1."""
+        raw = self.raw
+        stop = len(raw) if limit is None else limit
+        if raw.startswith(b"--", at) and (not at or raw[at - 1] in b"\r\n"):
+            return at if at < stop else -1
         if self.bare_cr:
-            found = _DELIMITER.search(self.raw, max(at - 1, 0))
+            found = _DELIMITER.search(raw, max(at - 1, 0), stop)
             return found.end() - 2 if found else -1
-        hit = self.raw.find(b"\n--", max(at - 1, 0))
+        hit = raw.find(b"\n--", max(at - 1, 0), stop)
         return hit + 1 if hit >= 0 else -1
 
     def run(self) -> Structure:
