@@ -128,7 +128,7 @@ class CopyFinder:
             content = await off_loop(len(message.raw), self.content_of, target, message.raw)
             if content is not None and not found:
                 found = candidate
-            elif self._is_ours(target, message):
+            elif self.is_ours(target, message):
                 await self._trash(target.mailbox, candidate)
         if not found and seen.original_gone:
             raise MessageGone("The user deleted the message; nothing was written.")
@@ -149,11 +149,12 @@ class CopyFinder:
                 message = await get_raw(self._client, target.mailbox, candidate)
             except MessageGone:
                 continue
-            if names.TRASH not in message.labels and self._is_ours(target, message):
+            if names.TRASH not in message.labels and self.is_ours(target, message):
                 await self._trash(target.mailbox, candidate)
         self.set_certain(target)
 
-    def _is_ours(self, target: Target, message: RawMessage) -> bool:
+    def is_ours(self, target: Target, message: RawMessage) -> bool:
+        """Whether this is a copy that we made of this original, whatever it holds."""
         if not target.mark or message.id == target.original.ref.id:
             return False
         marked = self._keys.read(target.mailbox.id, message.raw)

@@ -55,7 +55,7 @@ _DATE_TOLERANCE: Final = timedelta(minutes=5)
 
 
 class _CopyGone(Exception):
-    """The copy vanished before the original was removed."""
+    """The copy is not (any more) one that can take the original's place: write another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Replacer:
         try:
             return await self._steps(target, record, state)
         except _CopyGone:
-            # Somebody deleted the copy while the original is still there: start over, once.
+            # The copy of an earlier try is gone, withdrawn or outdated, the original still there: once more.
             pass
         try:
             return await self._steps(target, record, None)
@@ -202,7 +202,13 @@ class Replacer:
             message = await get_raw(self._client, target.mailbox, copy_id)
         except MessageGone:
             raise _CopyGone from None
+        if not fresh and names.TRASH in message.labels and names.TRASH not in target.original.places:
+            raise _CopyGone  # withdrawn by the earlier try: not what should take the original's place
         content = await off_loop(len(message.raw), self._copies.content_of, target, message.raw)
+        if content is None and not fresh and self._copies.is_ours(target, message):
+            # The policy changed between two tries: the copy is right for the first and wrong for this one.
+            await self._modify(target.mailbox, message.id, add=(names.TRASH,), remove=(names.INBOX,))
+            raise _CopyGone
         problem = ""
         if content is None:
             problem = "its content is not what was sent"
@@ -221,9 +227,15 @@ class Replacer:
         if not missing:
             return True
         try:
-            after = await self._modify(target.mailbox, message.id, add=tuple(sorted(missing)))
-        except errors.InvalidLabel:
-            return True  # deleted meanwhile, from the original as well
+            try:
+                after = await self._modify(target.mailbox, message.id, add=tuple(sorted(missing)))
+            except errors.InvalidLabel:
+                # A label was deleted meanwhile, which took it off the original as well.
+                current = await get_minimal(self._client, target.mailbox, target.original.ref.id)
+                missing &= set(current.labels)
+                if not missing:
+                    return True
+                after = await self._modify(target.mailbox, message.id, add=tuple(sorted(missing)))
         except MessageGone:
             raise _CopyGone from None
         return missing <= set(after.labels)

@@ -255,6 +255,40 @@ def test_a_copy_of_an_earlier_try_with_other_content_is_superseded(world: Google
     run(main())
 
 
+def test_a_recorded_copy_with_other_content_is_superseded(world: GoogleWorld) -> None:
+    async def main() -> None:
+        async with world.connector() as connector:
+            message = await fetched(connector, world)
+            change = protect(message)
+            with killed():
+                await connector.replace(change, "job:1", journal := Journal(verified=die))
+            assert isinstance(change.content, MimeContent)
+            other = MimeContent(change.content.raw.replace(b"/TOKEN", b"/OTHER"))
+            done = await connector.replace(dataclasses.replace(change, content=other), "job:1", Journal(), journal.last)
+            [left] = world.visible()
+            assert left.id == done.ref.id
+            assert b"/OTHER" in left.raw
+
+    run(main())
+
+
+def test_a_copy_that_was_withdrawn_never_takes_the_original_s_place(world: GoogleWorld) -> None:
+    async def main() -> None:
+        async with world.connector() as connector:
+            message = await fetched(connector, world)
+            with killed():
+                await connector.replace(protect(message), "job:1", journal := Journal(verified=die))
+            assert journal.last is not None
+            world.relabel(journal.last.new_id, add=("TRASH",), remove=("INBOX",))
+            done = await connector.replace(protect(message), "job:1", Journal(), journal.last)
+            assert done.ref.id != journal.last.new_id
+            [left] = world.visible()
+            assert left.id == done.ref.id
+            assert left.labels == set(message.places)
+
+    run(main())
+
+
 def test_what_the_user_does_to_the_original_meanwhile_reaches_the_copy(world: GoogleWorld) -> None:
     async def main() -> None:
         async with world.connector() as connector:
