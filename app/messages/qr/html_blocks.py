@@ -225,7 +225,8 @@ def find_in_html(html: str, limits: QrLimits = _LIMITS) -> tuple[BlockCode, ...]
             if budget <= 0:
                 break
     if has_blocks:
-        found += _characters(document, len(html), limits)
+        said = {code.text for code in found}
+        found += [code for code in _characters(document, len(html), limits) if code.text not in said]
     return tuple(sorted(found, key=lambda code: code.start)[: limits.max_codes])
 
 
