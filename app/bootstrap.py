@@ -163,6 +163,7 @@ def _google_config(settings: Settings) -> Any:
         push_audience=settings.google_push_audience or f"{settings.intake_url.rstrip('/')}/hooks/google",
         push_service_account=settings.google_push_service_account,
         removal=settings.google_removal,
+        units_per_user_minute=settings.google_units_per_minute,
         token_uri=settings.google_token_url,
         oidc_issuer=settings.google_issuer,
         certs_url=settings.google_certs_url,

@@ -131,6 +131,10 @@ class Settings(BaseSettings):
         "trash", description="What happens to the original once the protected copy is verified."
     )
 
+    google_units_per_minute: int = Field(
+        6000, ge=600, description="Gmail quota units that one mailbox may use per minute."
+    )
+
     # -- behaviour
     feed_file: Path | None = Field(
         None, description="Local list of known links: `<malicious|suspicious> TAB <host or URL>` per line."

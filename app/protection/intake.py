@@ -154,9 +154,7 @@ async def _store(deps: IntakeDeps, target: _Target, kinds: set[HintKind]) -> Non
             update(MailboxRow).where(MailboxRow.id == target.mailbox_id).values(last_notified_at=deps.clock())
         )
         if kinds & {HintKind.REAUTHORIZE, HintKind.SUBSCRIPTION_REMOVED}:
-            await defer_renew(
-                session, target.tenant_id, target.mailbox_id, anew=HintKind.SUBSCRIPTION_REMOVED in kinds
-            )
+            await defer_renew(session, target.tenant_id, target.mailbox_id, anew=HintKind.SUBSCRIPTION_REMOVED in kinds)
         await defer_sync(session, target.tenant_id, target.mailbox_id, notified=True)
 
 

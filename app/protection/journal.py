@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.kit.db import tenant_of
 from app.links.models import LinkPayload
 from app.links.token import visible_host
 from app.messages.types import BodyResult, RewrittenLink, TransformResult
@@ -25,9 +28,9 @@ def undo_scope(tenant_id: uuid.UUID, message_id: int) -> bytes:
     return tenant_id.bytes + message_id.to_bytes(8, "big")
 
 
-def seal_undo(runtime: Runtime, row: MessageRow, undo: bytes) -> bytes:
+def seal_undo(runtime: Runtime, tenant_id: uuid.UUID, message_id: int, undo: bytes) -> bytes:
     """Seal an undo record for one message of one tenant."""
-    return runtime.keyring.seal(_UNDO, undo_scope(row.tenant_id, row.id), undo)
+    return runtime.keyring.seal(_UNDO, undo_scope(tenant_id, message_id), undo)
 
 
 def open_undo(runtime: Runtime, row: MessageRow) -> bytes | None:
@@ -37,80 +40,162 @@ def open_undo(runtime: Runtime, row: MessageRow) -> bytes | None:
     return runtime.keyring.open(_UNDO, undo_scope(row.tenant_id, row.id), row.undo_sealed)
 
 
-async def find(session: AsyncSession, mailbox_id: int, external_id: str) -> MessageRow | None:
-    """The journal row that knows this provider id, under whichever of its names."""
-    rows = await session.scalars(
-        select(MessageRow)
-        .where(
-            MessageRow.mailbox_id == mailbox_id,
-            or_(
-                MessageRow.external_id == external_id,
-                MessageRow.current_id == external_id,
-                MessageRow.step_new_id == external_id,
-            ),
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A journaled message that is to be brought to a final state.
+
+    Attributes:
+        id: Its number.
+        external_id: The provider's id under which it was first seen.
+        fresh: Whether it was journaled just now, so that nothing is known of it yet.
+    """
+
+    id: int
+    external_id: str
+    fresh: bool
+
+
+async def register(session: AsyncSession, runtime: Runtime, mailbox_id: int, external_ids: list[str]) -> list[Pending]:
+    """Journal a page of messages before the first of them is touched; gives those that are to be worked on.
+
+    One statement finds what is known under any of its names (the original's id, the copy's), one adds the
+    rest. A message is counted as tried before it is parsed, so that even one that kills the process is
+    given up one day.
+    """
+    wanted = list(dict.fromkeys(external_ids))
+    if not wanted:
+        return []
+    names = (MessageRow.external_id, MessageRow.current_id, MessageRow.step_new_id)
+    known = await session.execute(
+        select(MessageRow.id, MessageRow.state, *names).where(
+            MessageRow.mailbox_id == mailbox_id, or_(*(name.in_(wanted) for name in names))
         )
-        .order_by(MessageRow.id)
-        .limit(1)
     )
-    return rows.first()
+    seen: set[str] = set()
+    pending: list[Pending] = []
+    for row in known:
+        seen.update((row.external_id, row.current_id, row.step_new_id))
+        if row.state in (MessageState.SEEN, MessageState.WRITING):
+            pending.append(Pending(row.id, row.external_id, fresh=False))
+    new = [external_id for external_id in wanted if external_id not in seen]
+    if new:
+        tenant_id, now = tenant_of(session), runtime.clock()
+        added = await session.execute(
+            insert(MessageRow).returning(MessageRow.id, MessageRow.external_id),
+            [
+                {
+                    "tenant_id": tenant_id,
+                    "mailbox_id": mailbox_id,
+                    "external_id": external_id,
+                    "current_id": external_id,
+                    "state": MessageState.SEEN.value,
+                    "attempts": 1,
+                    "seen_at": now,
+                }
+                for external_id in new
+            ],
+        )
+        fresh = [Pending(row.id, row.external_id, fresh=True) for row in added]
+        await session.execute(
+            insert(MessageEvent),
+            [
+                {"tenant_id": tenant_id, "message_id": message.id, "kind": "seen", "actor": "", "detail": {}}
+                for message in fresh
+            ],
+        )
+        pending += fresh
+    return sorted(pending, key=lambda message: message.id)
 
 
-async def unfinished(session: AsyncSession, mailbox_id: int) -> list[tuple[int, str]]:
-    """Messages that an earlier try left half way, oldest first: id and state."""
+async def forget(session: AsyncSession, message_id: int) -> None:
+    """Take a message out of the journal that turned out not to concern us (our own copy; from before)."""
+    tenant_id = tenant_of(session)
+    await session.execute(
+        delete(MessageEvent).where(MessageEvent.tenant_id == tenant_id, MessageEvent.message_id == message_id)
+    )
+    await session.execute(delete(MessageRow).where(*_this(session, message_id)))
+
+
+async def unfinished(session: AsyncSession, mailbox_id: int) -> list[tuple[int, str, str]]:
+    """Messages that an earlier try left half way, oldest first: id, the provider's id, state."""
     rows = await session.execute(
-        select(MessageRow.id, MessageRow.state)
+        select(MessageRow.id, MessageRow.external_id, MessageRow.state)
         .where(MessageRow.mailbox_id == mailbox_id, MessageRow.state.in_([s.value for s in UNFINISHED]))
         .order_by(MessageRow.id)
     )
-    return [(row.id, row.state) for row in rows]
+    return [(row.id, row.external_id, row.state) for row in rows]
 
 
 def add_event(session: AsyncSession, row: MessageRow, kind: str, actor: str = "", **detail: Any) -> None:
     """One line of the message's trace."""
-    session.add(
-        MessageEvent(tenant_id=row.tenant_id, message_id=row.id, kind=kind, actor=actor, detail=detail)
+    session.add(MessageEvent(tenant_id=row.tenant_id, message_id=row.id, kind=kind, actor=actor, detail=detail))
+
+
+def described(fetched: FetchedMessage) -> dict[str, Any]:
+    """What the journal keeps of a message's metadata, as column values."""
+    return {
+        "subject": fetched.subject.replace("\x00", "")[:1000],
+        "sender": fetched.sender.replace("\x00", "")[:320],
+        "internet_message_id": fetched.internet_message_id.replace("\x00", "")[:1000],
+        "received_at": fetched.received_at,
+        "version": fetched.version,
+    }
+
+
+NO_STEP: dict[str, Any] = {"step": "", "step_new_id": "", "step_version": "", "step_kind": ""}
+"""Column values of a finished or abandoned replacement."""
+
+
+async def put(session: AsyncSession, message_id: int, **values: Any) -> None:
+    """Set columns of a message."""
+    await session.execute(update(MessageRow).where(*_this(session, message_id)).values(**values))
+
+
+async def add_events(session: AsyncSession, message_id: int, *events: tuple[str, dict[str, Any]]) -> None:
+    """Lines of the message's trace, in order."""
+    tenant_id = tenant_of(session)
+    await session.execute(
+        insert(MessageEvent),
+        [
+            {"tenant_id": tenant_id, "message_id": message_id, "kind": kind, "actor": "", "detail": detail}
+            for kind, detail in events
+        ],
     )
 
 
-async def create(
-    session: AsyncSession, runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int, fetched: FetchedMessage
-) -> MessageRow:
-    """A new row for a message that was just read."""
-    row = MessageRow(
-        tenant_id=tenant_id,
-        mailbox_id=mailbox_id,
-        external_id=fetched.ref.id,
-        current_id=fetched.ref.id,
-        state=MessageState.SEEN.value,
-        subject=fetched.subject.replace("\x00", "")[:1000],
-        sender=fetched.sender.replace("\x00", "")[:320],
-        internet_message_id=fetched.internet_message_id.replace("\x00", "")[:1000],
-        received_at=fetched.received_at,
-        version=fetched.version,
-        seen_at=runtime.clock(),
-    )
-    session.add(row)
-    await session.flush()
-    add_event(session, row, "seen")
-    return row
+def _this(session: AsyncSession, message_id: int) -> tuple[ColumnElement[bool], ...]:
+    return (MessageRow.tenant_id == tenant_of(session), MessageRow.id == message_id)
 
 
-def finish(session: AsyncSession, runtime: Runtime, row: MessageRow, state: MessageState, reason: str = "") -> None:
-    """Put a message into a final state."""
-    row.state = state.value
-    row.reason = reason
-    row.finished_at = runtime.clock()
+async def finish(
+    session: AsyncSession,
+    runtime: Runtime,
+    message_id: int,
+    state: MessageState,
+    reason: str,
+    values: dict[str, Any],
+    events: tuple[tuple[str, dict[str, Any]], ...] = (),
+) -> None:
+    """Put a message into a final state, with further column values and lines of its trace before the last."""
+    final = {"state": state.value, "reason": reason, "finished_at": runtime.clock()}
+    await put(session, message_id, **NO_STEP, **values, **final)
     detail = {"reason": reason} if reason else {}
-    add_event(session, row, state.value, **detail)
+    await add_events(session, message_id, *events, (state.value, detail))
 
 
-def record_step(session: AsyncSession, row: MessageRow, kind: str, step: ReplaceState) -> None:
-    """Journal a step that has taken effect at the provider."""
-    row.step = step.step.value
-    row.step_new_id = step.new_id
-    row.step_version = step.version
-    row.step_kind = kind
-    add_event(session, row, step.step.value, journey=kind, id=step.new_id)
+def step_values(kind: str, step: ReplaceState) -> dict[str, Any]:
+    """Column values of a step that has taken effect at the provider."""
+    return {
+        "step": step.step.value,
+        "step_new_id": step.new_id,
+        "step_version": step.version,
+        "step_kind": kind,
+    }
+
+
+def step_event(kind: str, step: ReplaceState) -> tuple[str, dict[str, Any]]:
+    """The step's line in the trace."""
+    return step.step.value, {"journey": kind, "id": step.new_id}
 
 
 def clear_step(row: MessageRow) -> None:
@@ -119,40 +204,47 @@ def clear_step(row: MessageRow) -> None:
 
 
 async def store_links(
-    session: AsyncSession,
-    row: MessageRow,
-    result: TransformResult | BodyResult,
-    payloads: dict[bytes, bytes],
-) -> None:
-    """Store what was found in a message: its links, what was not covered, and payloads of long links."""
-    existing = await session.scalar(select(MessageLink.ordinal).where(MessageLink.message_id == row.id).limit(1))
-    if existing is None:
-        for ordinal, link in enumerate(result.links[:MAX_STORED_LINKS]):
-            session.add(_link_row(row, ordinal, link))
-    row.links = sum(1 for link in result.links if link.gateway_url is not None)
-    row.warnings = [
-        {"code": warning.code, "part": warning.part, "message": warning.message} for warning in result.warnings
+    session: AsyncSession, message_id: int, result: TransformResult | BodyResult, payloads: dict[bytes, bytes]
+) -> dict[str, Any]:
+    """Store what was found in a message: its links, and payloads of long ones.
+
+    Returns:
+        Column values for the message itself: how many were rewritten, what was not covered.
+    """
+    tenant_id = tenant_of(session)
+    rows = [
+        _link_row(tenant_id, message_id, ordinal, link) for ordinal, link in enumerate(result.links[:MAX_STORED_LINKS])
     ]
-    for digest, sealed in payloads.items():
-        key = (row.tenant_id, digest)
-        if await session.get(LinkPayload, key) is None:
-            session.add(LinkPayload(tenant_id=row.tenant_id, digest=digest, sealed=sealed))
+    if rows:
+        # A later try finds the same links again: the first account of them stays.
+        await session.execute(upsert(MessageLink).on_conflict_do_nothing(), rows)
+    if payloads:
+        await session.execute(
+            upsert(LinkPayload).on_conflict_do_nothing(),
+            [{"tenant_id": tenant_id, "digest": digest, "sealed": sealed} for digest, sealed in payloads.items()],
+        )
+    return {
+        "links": sum(1 for link in result.links if link.gateway_url is not None),
+        "warnings": [
+            {"code": warning.code, "part": warning.part, "message": warning.message} for warning in result.warnings
+        ],
+    }
 
 
-def _link_row(row: MessageRow, ordinal: int, rewritten: RewrittenLink) -> MessageLink:
+def _link_row(tenant_id: uuid.UUID, message_id: int, ordinal: int, rewritten: RewrittenLink) -> dict[str, Any]:
     link = rewritten.link
     url = (link.inner_url or link.url).replace("\x00", "")
-    return MessageLink(
-        tenant_id=row.tenant_id,
-        message_id=row.id,
-        ordinal=ordinal,
-        url=url.encode("utf-8", "replace").decode(),
-        host=visible_host(url),
-        kind=str(link.kind),
-        part=link.part,
-        text=link.text.replace("\x00", "").encode("utf-8", "replace").decode(),
-        action=str(rewritten.action),
-        findings=[
+    return {
+        "tenant_id": tenant_id,
+        "message_id": message_id,
+        "ordinal": ordinal,
+        "url": url.encode("utf-8", "replace").decode(),
+        "host": visible_host(url),
+        "kind": str(link.kind),
+        "part": link.part,
+        "text": link.text.replace("\x00", "").encode("utf-8", "replace").decode(),
+        "action": str(rewritten.action),
+        "findings": [
             {
                 "code": finding.code,
                 "where": finding.where,
@@ -161,4 +253,4 @@ def _link_row(row: MessageRow, ordinal: int, rewritten: RewrittenLink) -> Messag
             }
             for finding in link.findings
         ],
-    )
+    }

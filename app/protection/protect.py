@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,7 +30,7 @@ from app.protection.models import MessageRow
 from app.protection.plan import make_plan
 from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
-from app.protection.states import MAX_ATTEMPTS, MAX_TRANSIENT_ATTEMPTS, UNFINISHED, MessageState, skip_reason
+from app.protection.states import MAX_ATTEMPTS, MAX_TRANSIENT_ATTEMPTS, MessageState, skip_reason
 from connectors.base.errors import (
     AccessRevoked,
     ConnectorError,
@@ -51,6 +52,7 @@ from connectors.base.types import (
     MessageRef,
     MimeContent,
     Replacement,
+    ReplaceMode,
     ReplaceState,
     ReplaceStep,
     Trait,
@@ -62,6 +64,9 @@ OpenLink = Callable[[str], OpenedLink | None]
 
 STOPS_THE_MAILBOX = (Transient, AccessRevoked, PermissionMissing, MailboxUnavailable, MisconfiguredClient)
 """Errors that say nothing about the message: it keeps its state, and the cursor stays before it."""
+
+AT_ONCE = 3
+"""Messages of one mailbox under way together; both providers allow four requests per mailbox at once."""
 
 _VERSION_TRIES = 3
 _THREAD_FROM_BYTES = 256 * 1024
@@ -95,35 +100,43 @@ class MailboxWork:
         return self.grant.tenant_id
 
 
-async def protect_ref(runtime: Runtime, work: MailboxWork, ref: MessageRef) -> None:
-    """Bring a message that the provider reported as new to a final state.
+async def protect_page(runtime: Runtime, work: MailboxWork, external_ids: list[str]) -> None:
+    """Bring messages that the provider reported as new to a final state, a few at a time.
 
     Raises:
-        ConnectorError: One of :data:`STOPS_THE_MAILBOX`; nothing is lost, the message keeps its place.
+        ConnectorError: One of :data:`STOPS_THE_MAILBOX`; nothing is lost, every message keeps its place.
     """
     async with runtime.db.tenant(work.tenant_id) as session:
-        row = await journal.find(session, work.mailbox_id, ref.id)
-    if row is not None:
-        if row.state in UNFINISHED and row.state != MessageState.RESTORING:
-            await protect_row(runtime, work, row.id)
-        return
-    try:
-        fetched = await work.connector.fetch(ref)
-    except MessageGone:
-        return
-    if Trait.OWN_COPY in fetched.traits:
-        # Our own copy, seen before its original's journal was closed: the original's row leads to it.
-        return
-    if fetched.received_at is not None and fetched.received_at < work.since:
-        return
-    async with runtime.db.tenant(work.tenant_id) as session:
-        row = await journal.create(session, runtime, work.tenant_id, work.mailbox_id, fetched)
-    await protect_row(runtime, work, row.id, fetched)
+        pending = await journal.register(session, runtime, work.mailbox_id, external_ids)
+    await protect_all(runtime, work, pending)
 
 
-async def protect_row(
-    runtime: Runtime, work: MailboxWork, message_id: int, fetched: FetchedMessage | None = None
-) -> None:
+async def protect_all(runtime: Runtime, work: MailboxWork, pending: list[journal.Pending]) -> None:
+    """Work on journaled messages, :data:`AT_ONCE` at a time; after a failure of the mailbox none is begun.
+
+    Raises:
+        ConnectorError: The first failure that concerns the mailbox; messages under way were finished.
+    """
+    queue = iter(pending)
+    failed: list[Exception] = []
+
+    async def one_after_another() -> None:
+        for message in queue:
+            if failed or runtime.stopping.is_set():
+                return
+            try:
+                await protect_one(runtime, work, message)
+            except STOPS_THE_MAILBOX as error:
+                failed.append(error)
+
+    await asyncio.gather(*(one_after_another() for _ in range(min(AT_ONCE, len(pending)))))
+    if failed:
+        raise failed[0]
+    if runtime.stopping.is_set() and next(queue, None) is not None:
+        raise Transient("the worker is stopping")
+
+
+async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pending) -> None:
     """Bring a journaled message to a final state, from wherever it was left.
 
     Raises:
@@ -131,50 +144,86 @@ async def protect_row(
     """
     for conflict in range(_VERSION_TRIES):
         try:
-            await _attempt(runtime, work, message_id, fetched)
+            if message.fresh and not conflict:
+                await _first_attempt(runtime, work, message)
+            else:
+                await _another_attempt(runtime, work, message.id)
             return
         except VersionConflict as error:
-            fetched = None
             if conflict == _VERSION_TRIES - 1:
-                await _failed_attempt(runtime, work, message_id, error)
+                await _failed_attempt(runtime, work, message.id, error)
         except MessageGone:
-            await _finish(runtime, work, message_id, MessageState.GONE, "deleted")
+            await _finish(runtime, work, message.id, MessageState.GONE, "deleted")
             return
         except TooLarge:
-            await _finish(runtime, work, message_id, MessageState.SKIPPED, "too_large")
+            await _finish(runtime, work, message.id, MessageState.SKIPPED, "too_large")
             return
         except Transient as error:
             # The mailbox itself answered before (see sync), so it may be this message that the provider
             # cannot serve: counted, so that it cannot hold back the mailbox for ever.
-            if await _given_up_after_transient(runtime, work, message_id, error):
+            if await _given_up_after_transient(runtime, work, message.id, error):
                 return
             raise
         except STOPS_THE_MAILBOX:
             raise
         except (ConnectorError, ValueError, ArithmeticError, LookupError, RuntimeError, TypeError) as error:
-            await _failed_attempt(runtime, work, message_id, error)
+            await _failed_attempt(runtime, work, message.id, error)
             return
 
 
-async def _attempt(
-    runtime: Runtime, work: MailboxWork, message_id: int, fetched: FetchedMessage | None
-) -> None:
+async def _first_attempt(runtime: Runtime, work: MailboxWork, message: journal.Pending) -> None:
+    """A message that nothing is known of yet: no need to read its row."""
+    fetched = await work.connector.fetch(MessageRef(work.mailbox, message.external_id))
+    old = fetched.received_at is not None and fetched.received_at < work.since
+    if Trait.OWN_COPY in fetched.traits or old:
+        # Our own copy, seen before its original's journal was closed (that row leads to it), or mail from
+        # before protection was switched on, moved: neither concerns us.
+        async with runtime.db.tenant(work.tenant_id) as session:
+            await journal.forget(session, message.id)
+        return
+    await _protect_fetched(runtime, work, message.id, fetched, fetched, resume=None)
+
+
+async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int) -> None:
+    """A message that an earlier try left somewhere."""
     async with runtime.db.tenant(work.tenant_id) as session:
         row = await load_row(session, message_id)
-        if row.state not in UNFINISHED:
+        if row.state not in (MessageState.SEEN, MessageState.WRITING):
             return
         row.attempts += 1
-    ref = MessageRef(work.mailbox, row.external_id)
-    if fetched is None:
-        fetched = await _fetch_or_copy(work, row, ref)
+    if row.attempts > MAX_TRANSIENT_ATTEMPTS:
+        await _finish(runtime, work, message_id, MessageState.FAILED, "given up: no try came to an end")
+        return
+    fetched = await _fetch_or_copy(work, row, MessageRef(work.mailbox, row.external_id))
     if fetched.ref.id != row.external_id:
-        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content)
+        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, ())
         return
-    reason = skip_reason(fetched.traits)
-    if reason is not None and not row.step:
-        await _finish(runtime, work, message_id, MessageState.SKIPPED, reason)
+    if Trait.OWN_COPY in fetched.traits:
+        async with runtime.db.tenant(work.tenant_id) as session:
+            await journal.forget(session, message_id)
         return
+    opener = _opener(runtime, work, message_id)
+    original = _before_our_write(runtime, row, fetched, opener)
+    await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row))
 
+
+def _opener(runtime: Runtime, work: MailboxWork, message_id: int) -> OpenLink:
+    return message_opener(runtime.opener(), work.grant.no, work.mailbox_id, message_id)
+
+
+async def _protect_fetched(
+    runtime: Runtime,
+    work: MailboxWork,
+    message_id: int,
+    fetched: FetchedMessage,
+    original: FetchedMessage,
+    resume: ReplaceState | None,
+) -> None:
+    about = journal.described(fetched)
+    reason = skip_reason(fetched.traits)
+    if reason is not None and resume is None:
+        await _finish(runtime, work, message_id, MessageState.SKIPPED, reason, about)
+        return
     minter = Minter(
         runtime.keyring,
         runtime.settings.gateway_url,
@@ -184,26 +233,23 @@ async def _attempt(
         message_no=message_id,
         store_long=True,
     )
-    opener = message_opener(runtime.opener(), work.grant.no, work.mailbox_id, message_id)
-    original = _before_our_write(row, fetched, opener)
-    result = await run_transform(original.content, make_plan(runtime.settings, work.policy, minter, opener))
-
+    plan = make_plan(runtime.settings, work.policy, minter, _opener(runtime, work, message_id))
+    result = await run_transform(original.content, plan)
+    final = _nothing_to_write(result, work.dry_run)
     async with runtime.db.tenant(work.tenant_id) as session:
-        row = await load_row(session, message_id)
-        await journal.store_links(session, row, result, minter.payloads)
-        if result.skipped is not None:
-            journal.finish(session, runtime, row, MessageState.SKIPPED, str(result.skipped))
+        about |= await journal.store_links(session, message_id, result, minter.payloads)
+        if final is not None:
+            await journal.finish(session, runtime, message_id, *final, about)
             return
-        if not result.changed:
-            journal.finish(session, runtime, row, MessageState.SKIPPED, "no_links")
-            return
-        if work.dry_run:
-            journal.finish(session, runtime, row, MessageState.DRY_RUN)
-            return
-        row.original_hash = content_hash(original.content)
-        row.undo_sealed = journal.seal_undo(runtime, row, result.undo) if result.undo else None
-        row.state = MessageState.WRITING.value
-
+        undo = journal.seal_undo(runtime, work.tenant_id, message_id, result.undo) if result.undo else None
+        await journal.put(
+            session,
+            message_id,
+            **about,
+            state=MessageState.WRITING.value,
+            original_hash=content_hash(original.content),
+            undo_sealed=undo,
+        )
     new_content = rebuilt(original.content, result.content)
     replacement = Replacement(
         original=original,
@@ -213,13 +259,46 @@ async def _attempt(
             dict.fromkeys(link.link.url for link in result.links if link.gateway_url and link.link.source)
         ),
     )
+    steps = StepRecorder(runtime, work, message_id, "protect")
+    done = await work.connector.replace(replacement, f"protect:{message_id}", steps, resume)
+    content = done.content or new_content
+    await _close(runtime, work, message_id, done.ref.id, done.version, content, steps.unwritten, done.normalised)
 
-    async def record(step: ReplaceState) -> None:
-        async with runtime.db.tenant(work.tenant_id) as session:
-            journal.record_step(session, await load_row(session, message_id), "protect", step)
 
-    done = await work.connector.replace(replacement, f"protect:{message_id}", record, resume_state(row))
-    await _close(runtime, work, message_id, done.ref.id, done.version, done.content or new_content, done.normalised)
+def _nothing_to_write(result: TransformResult | BodyResult, dry_run: bool) -> tuple[MessageState, str] | None:
+    if result.skipped is not None:
+        return MessageState.SKIPPED, str(result.skipped)
+    if not result.changed:
+        return MessageState.SKIPPED, "no_links"
+    if dry_run:
+        return MessageState.DRY_RUN, ""
+    return None
+
+
+class StepRecorder:
+    """Journals each step of a replacement; see ``connectors.base.types.Recorder``.
+
+    Where the provider edits in place, a crash between two steps is found by reading the message, so its steps
+    wait in :attr:`unwritten` for the transaction that closes the message: two transactions saved. Where a
+    copy is made, each step is durable before the next begins.
+    """
+
+    def __init__(self, runtime: Runtime, work: MailboxWork, message_id: int, journey: str) -> None:
+        self._runtime = runtime
+        self._work = work
+        self._message_id = message_id
+        self._journey = journey
+        self.unwritten: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+    async def __call__(self, step: ReplaceState) -> None:
+        """Record a step that has taken effect."""
+        event = journal.step_event(self._journey, step)
+        if self._work.connector.capabilities.replace_mode is ReplaceMode.EDIT_IN_PLACE:
+            self.unwritten = (*self.unwritten, event)
+            return
+        async with self._runtime.db.tenant(self._work.tenant_id) as session:
+            await journal.put(session, self._message_id, **journal.step_values(self._journey, step))
+            await journal.add_events(session, self._message_id, event)
 
 
 async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) -> FetchedMessage:
@@ -237,7 +316,7 @@ async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) ->
     return fetched
 
 
-def _before_our_write(row: MessageRow, fetched: FetchedMessage, opener: OpenLink) -> FetchedMessage:
+def _before_our_write(runtime: Runtime, row: MessageRow, fetched: FetchedMessage, opener: OpenLink) -> FetchedMessage:
     """The message as it was before a write of ours that took effect without being journaled as finished.
 
     Where the provider edits in place, a crash after the write leaves our own links in the message; taking
@@ -247,11 +326,12 @@ def _before_our_write(row: MessageRow, fetched: FetchedMessage, opener: OpenLink
         return fetched
     if content_hash(fetched.content) == row.original_hash:
         return fetched
-    content = fetched.content
+    content, undo = fetched.content, journal.open_undo(runtime, row)
     if isinstance(content, MimeContent):
-        before: Content = MimeContent(restore(content.raw, opener).content)
+        before: Content = MimeContent(restore(content.raw, opener, undo).content)
     else:
-        before = BodyContent(restore_body(content.content, content.is_html, opener).content, content.is_html)
+        body = restore_body(content.content, content.is_html, opener, undo)
+        before = BodyContent(body.content, content.is_html)
     return dataclasses.replace(fetched, content=before)
 
 
@@ -295,27 +375,35 @@ async def _close(
     current_id: str,
     version: str,
     content: Content,
+    events: tuple[tuple[str, dict[str, Any]], ...],
     normalised: bool = False,
 ) -> None:
+    values = {"current_id": current_id, "version": version, "body_hash": content_hash(content)}
     async with runtime.db.tenant(work.tenant_id) as session:
-        row = await load_row(session, message_id)
-        row.current_id = current_id
-        row.version = version
-        row.body_hash = content_hash(content)
-        journal.clear_step(row)
-        journal.finish(session, runtime, row, MessageState.PROTECTED, "normalised" if normalised else "")
+        await journal.finish(
+            session,
+            runtime,
+            message_id,
+            MessageState.PROTECTED,
+            "normalised" if normalised else "",
+            values,
+            events,
+        )
 
 
-async def _finish(runtime: Runtime, work: MailboxWork, message_id: int, state: MessageState, reason: str) -> None:
+async def _finish(
+    runtime: Runtime,
+    work: MailboxWork,
+    message_id: int,
+    state: MessageState,
+    reason: str,
+    values: dict[str, Any] | None = None,
+) -> None:
     async with runtime.db.tenant(work.tenant_id) as session:
-        row = await load_row(session, message_id)
-        journal.clear_step(row)
-        journal.finish(session, runtime, row, state, reason)
+        await journal.finish(session, runtime, message_id, state, reason, values or {})
 
 
-async def _given_up_after_transient(
-    runtime: Runtime, work: MailboxWork, message_id: int, error: Transient
-) -> bool:
+async def _given_up_after_transient(runtime: Runtime, work: MailboxWork, message_id: int, error: Transient) -> bool:
     async with runtime.db.tenant(work.tenant_id) as session:
         row = await load_row(session, message_id)
         detail = f"{type(error).__name__}: {error}"[:500]
@@ -323,27 +411,24 @@ async def _given_up_after_transient(
             row.attempts -= 1
             return False
         if row.attempts >= MAX_TRANSIENT_ATTEMPTS:
-            journal.finish(session, runtime, row, MessageState.FAILED, detail)
+            await journal.finish(session, runtime, message_id, MessageState.FAILED, detail, {})
             return True
-        journal.add_event(session, row, "retry", error=detail, attempt=row.attempts)
+        await journal.add_events(session, message_id, ("retry", {"error": detail, "attempt": row.attempts}))
         return False
 
 
 async def _failed_attempt(runtime: Runtime, work: MailboxWork, message_id: int, error: Exception) -> None:
     """Count a failure; after several, leave the message as it is and say so."""
-    log.warning(
-        "message.attempt_failed", tenant=str(work.tenant_id), message=message_id, kind=type(error).__name__
-    )
+    log.warning("message.attempt_failed", tenant=str(work.tenant_id), message=message_id, kind=type(error).__name__)
     async with runtime.db.tenant(work.tenant_id) as session:
         row = await load_row(session, message_id)
         detail = f"{type(error).__name__}: {error}"[:500]
-        if row.attempts < MAX_ATTEMPTS:
-            journal.add_event(session, row, "retry", error=detail, attempt=row.attempts)
-            raise_again = True
+        again = row.attempts < MAX_ATTEMPTS
+        if again:
+            await journal.add_events(session, message_id, ("retry", {"error": detail, "attempt": row.attempts}))
         else:
-            journal.finish(session, runtime, row, MessageState.FAILED, detail)
-            raise_again = False
-    if raise_again:
+            await journal.finish(session, runtime, message_id, MessageState.FAILED, detail, {})
+    if again:
         raise MessageNotDone(message_id, detail) from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,12 +18,12 @@ from app.messages import restore, restore_body
 from app.protection import journal
 from app.protection.content import content_hash, rebuilt
 from app.protection.models import MailboxRow, MessageRow, RestoreRun
-from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, load_row, resume_state
+from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, StepRecorder, load_row, resume_state
 from app.protection.queue import defer_restore
 from app.protection.runtime import Runtime
 from app.protection.states import MessageState
 from connectors.base.errors import ConnectorError, MessageGone, VersionConflict
-from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceState, ReplaceStep
+from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceStep
 
 BATCH = 50
 _VERSION_TRIES = 3
@@ -85,26 +86,28 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
     if not result.changed:
         if result.failed:
             reason = f"{len(result.failed)} links could not be taken back"
-            return await _end(
-                runtime, work, message_id, MessageState.PROTECTED, Restored("failed", reason), actor
-            )
+            return await _end(runtime, work, message_id, MessageState.PROTECTED, Restored("failed", reason), actor)
         exact = content_hash(content) == row.original_hash
         return await _restored(runtime, work, message_id, source, fetched.version, actor, exact=exact)
     before = rebuilt(content, result.content)
-
-    async def record(step: ReplaceState) -> None:
-        async with runtime.db.tenant(work.tenant_id) as session:
-            journal.record_step(session, await load_row(session, message_id), "restore", step)
-
+    steps = StepRecorder(runtime, work, message_id, "restore")
     done = await work.connector.replace(
         Replacement(original=fetched, content=before, replaced_links=(), mark=False),
         f"restore:{message_id}",
-        record,
+        steps,
         resume_state(row) if row.step_kind == "restore" else None,
     )
     exact = content_hash(before) == row.original_hash
     return await _restored(
-        runtime, work, message_id, done.ref.id, done.version, actor, exact=exact, failed=len(result.failed)
+        runtime,
+        work,
+        message_id,
+        done.ref.id,
+        done.version,
+        actor,
+        exact=exact,
+        failed=len(result.failed),
+        steps=steps.unwritten,
     )
 
 
@@ -126,6 +129,7 @@ async def _restored(
     *,
     exact: bool | None,
     failed: int = 0,
+    steps: tuple[tuple[str, dict[str, Any]], ...] = (),
 ) -> Restored:
     async with runtime.db.tenant(work.tenant_id) as session:
         row = await load_row(session, message_id)
@@ -136,6 +140,8 @@ async def _restored(
         row.finished_at = runtime.clock()
         row.undo_sealed = None
         journal.clear_step(row)
+        for kind, detail in steps:
+            journal.add_event(session, row, kind, actor, **detail)
         journal.add_event(session, row, "restored", actor, exact=exact, links_left=failed)
     return Restored("restored")
 
@@ -207,25 +213,17 @@ async def run_mailbox(runtime: Runtime, work: MailboxWork, run_id: int) -> None:
             await _count(runtime, work.tenant_id, run_id, message_id, outcome)
 
 
-async def _count(
-    runtime: Runtime, tenant_id: uuid.UUID, run_id: int, message_id: int, outcome: Restored
-) -> None:
-    column = {"restored": RestoreRun.restored, "failed": RestoreRun.failed, "gone": RestoreRun.gone}[
-        outcome.outcome
-    ]
+async def _count(runtime: Runtime, tenant_id: uuid.UUID, run_id: int, message_id: int, outcome: Restored) -> None:
+    column = {"restored": RestoreRun.restored, "failed": RestoreRun.failed, "gone": RestoreRun.gone}[outcome.outcome]
     async with runtime.db.tenant(tenant_id) as session:
         row = await load_row(session, message_id)
         if row.restore_run == run_id:
             return
         row.restore_run = run_id
-        await session.execute(
-            update(RestoreRun).where(RestoreRun.id == run_id).values({column: column + 1})
-        )
+        await session.execute(update(RestoreRun).where(RestoreRun.id == run_id).values({column: column + 1}))
 
 
-async def _close_if_done(
-    runtime: Runtime, session: AsyncSession, tenant_id: uuid.UUID, run_id: int
-) -> None:
+async def _close_if_done(runtime: Runtime, session: AsyncSession, tenant_id: uuid.UUID, run_id: int) -> None:
     run = await session.get(RestoreRun, (tenant_id, run_id), with_for_update=True)
     if run is None or run.state != "running":
         return

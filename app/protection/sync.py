@@ -18,7 +18,7 @@ from app.audit.service import record
 from app.policy.service import load_snapshot
 from app.protection import journal
 from app.protection.models import MailboxRow
-from app.protection.protect import MailboxWork, protect_ref, protect_row
+from app.protection.protect import MailboxWork, protect_all, protect_page
 from app.protection.queue import defer_sync
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
@@ -104,13 +104,8 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
             page = await _changes(work, cursor)
             if number == 0:
                 await _take_up(runtime, work)
-            for change in page.changes:
-                if runtime.stopping.is_set():
-                    await _again(runtime, work, None)
-                    return SyncReport(looked, more=True, stopped="the worker is stopping")
-                if not change.removed:
-                    await protect_ref(runtime, work, change.ref)
-                looked += 1
+            await protect_page(runtime, work, [change.ref.id for change in page.changes if not change.removed])
+            looked += len(page.changes)
             await _advance(runtime, work, page)
             cursor = page.cursor
             if not page.more:
@@ -149,11 +144,15 @@ async def _take_up(runtime: Runtime, work: MailboxWork) -> None:
     """Finish what an earlier run left half way, before anything new."""
     async with runtime.db.tenant(work.tenant_id) as session:
         rows = await journal.unfinished(session, work.mailbox_id)
-    for message_id, state in rows:
-        if state == MessageState.RESTORING:
-            await resume_restore(runtime, work, message_id)
-        else:
-            await protect_row(runtime, work, message_id)
+    restoring = [message_id for message_id, _, state in rows if state == MessageState.RESTORING]
+    for message_id in restoring:
+        await resume_restore(runtime, work, message_id)
+    pending = [
+        journal.Pending(message_id, external_id, fresh=False)
+        for message_id, external_id, state in rows
+        if state != MessageState.RESTORING
+    ]
+    await protect_all(runtime, work, pending)
 
 
 async def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> None:
@@ -162,9 +161,7 @@ async def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> Non
         await session.execute(
             update(MailboxRow)
             .where(MailboxRow.id == work.mailbox_id)
-            .values(
-                cursor=page.cursor, cursor_at=now, last_synced_at=now, error="", failures=0, not_before=None
-            )
+            .values(cursor=page.cursor, cursor_at=now, last_synced_at=now, error="", failures=0, not_before=None)
         )
 
 
@@ -185,9 +182,7 @@ async def _wait(runtime: Runtime, work: MailboxWork, seconds: float, error: str,
 
 async def _mailbox_trouble(runtime: Runtime, work: MailboxWork, error: str) -> None:
     async with runtime.db.tenant(work.tenant_id) as session:
-        await session.execute(
-            update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(error=error[:500])
-        )
+        await session.execute(update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(error=error[:500]))
 
 
 async def stop_tenant(runtime: Runtime, tenant_id: uuid.UUID, status: str, error: str) -> None:

@@ -7,8 +7,10 @@ import uuid
 from datetime import timedelta
 
 import procrastinate
+import psycopg
 import structlog
 from sqlalchemy import delete, select, update
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
 from app.policy.service import load_snapshot
 from app.protection import queue, subscriptions
@@ -26,32 +28,40 @@ log = structlog.get_logger()
 _RETRY_SECONDS = 5.0
 _POLL_SPREAD = 0.5
 
+DATABASE_AWAY = procrastinate.RetryStrategy(
+    max_attempts=100,
+    wait=1,
+    linear_wait=1,
+    retry_exceptions={OperationalError, InterfaceError, DisconnectionError, psycopg.OperationalError, OSError},
+)
+"""A job that met a database that was away is tried again, each time a second later, for more than an hour."""
+
 
 def register(app: procrastinate.App, runtime: Runtime) -> None:
     """Give the Procrastinate application its tasks, bound to this process's resources."""
 
-    @app.task(name=queue.SYNC, pass_context=False)
+    @app.task(name=queue.SYNC, retry=DATABASE_AWAY)
     async def sync(tenant_id: str, mailbox_id: int) -> None:
         report = await sync_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
         log.debug("mailbox.synced", mailbox=mailbox_id, looked=report.looked, stopped=report.stopped)
 
-    @app.task(name=queue.START)
+    @app.task(name=queue.START, retry=DATABASE_AWAY)
     async def start(tenant_id: str, mailbox_id: int) -> None:
         await start_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
 
-    @app.task(name=queue.STOP)
+    @app.task(name=queue.STOP, retry=DATABASE_AWAY)
     async def stop(tenant_id: str, mailbox_id: int) -> None:
         await stop_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
 
-    @app.task(name=queue.RENEW)
+    @app.task(name=queue.RENEW, retry=DATABASE_AWAY)
     async def renew_one(tenant_id: str, mailbox_id: int, anew: bool) -> None:
         await renew_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, anew=anew)
 
-    @app.task(name=queue.RESTORE)
+    @app.task(name=queue.RESTORE, retry=DATABASE_AWAY)
     async def restore(tenant_id: str, mailbox_id: int, run_id: int) -> None:
         await restore_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, run_id)
 
-    @app.task(name=queue.HOUSEKEEPING)
+    @app.task(name=queue.HOUSEKEEPING, retry=DATABASE_AWAY)
     async def housekeeping(tenant_id: str, what: str) -> None:
         await HOUSEKEEPERS[what](runtime, uuid.UUID(tenant_id))
 
