@@ -227,6 +227,8 @@ class GraphClient:
         url = self.own_url(info.url)
         content = info.content
         if content is not None and len(content) > MAX_REQUEST_BYTES:
+            content = _compact(content)
+        if content is not None and len(content) > MAX_REQUEST_BYTES:
             raise TooLarge(
                 f"The request has {len(content)} bytes, over Graph's limit; nothing was sent: {what}.",
                 MAX_REQUEST_BYTES,
@@ -350,6 +352,14 @@ class GraphClient:
             allowed_hosts=[host],
             is_cae_enabled=False,  # tokens then live an hour, within which a withdrawn consent is noticed
         )
+
+
+def _compact(content: bytes) -> bytes:
+    """JSON without escapes: the SDK writes every character beyond ASCII as six."""
+    try:
+        return json.dumps(json.loads(content), ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return content  # half of a surrogate pair, which only an escape can carry
 
 
 def _read(response: httpx.Response, what: str) -> Reply:

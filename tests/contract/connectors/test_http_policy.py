@@ -172,6 +172,17 @@ async def test_a_write_is_sent_once(script: Script, answer: Response, error: typ
     assert len(script.asked) == 1
 
 
+async def test_an_answer_that_does_not_come_is_unavailable(script: Script) -> None:
+    script.delay = 0.5
+    async with shared(Time(), HttpPolicy(read_timeout=0.05, read_attempts=2)) as http:
+        with pytest.raises(Unavailable, match="ReadTimeout after 2"):
+            await get(http, script)
+        with pytest.raises(Unavailable, match="ReadTimeout after 1"):
+            await get(http, script, read=False)
+    while script.under_way:  # the server is shared: what was given up here must not count elsewhere
+        await asyncio.sleep(0.01)
+
+
 async def test_a_refused_connection_is_unavailable() -> None:
     time = Time()
     async with shared(time) as http:

@@ -221,6 +221,18 @@ async def test_a_body_over_four_megabytes_is_not_sent(microsoft: MicrosoftHarnes
     assert OLD_LINK.split("?")[0] in microsoft.message(message.ref).body
 
 
+async def test_a_japanese_body_of_three_megabytes_is_not_blown_up_over_the_limit(
+    microsoft: MicrosoftHarness,
+) -> None:
+    message = await microsoft.connector.fetch(microsoft.deliver(microsoft.ada, mail()))
+    body = BodyContent("日本語" * 350_000, is_html=True)
+
+    done = await microsoft.connector.replace(Replacement(message, body), "key", Journal())
+
+    assert not done.normalised
+    assert microsoft.message(message.ref).body == body.content
+
+
 async def test_mime_content_is_refused(microsoft: MicrosoftHarness) -> None:
     message = await microsoft.connector.fetch(microsoft.deliver(microsoft.ada, mail()))
 
