@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.console.browser import csrf_matches, csrf_token, get_cookie
 from app.console.deps import ConsoleDeps, console_deps
+from app.console.views import Looks
 from app.kit.errors import Forbidden, NotFound, PosternError, Refused
 from app.kit.i18n import LOCALES, negotiate
 from app.tenants.accounts import TenantStatus, person_actor
@@ -172,6 +173,14 @@ async def checked_call(
         )
 
 
+def looks_of(request: Request) -> Looks:
+    """Who looked at what lately."""
+    looks = request.app.state.looks
+    assert isinstance(looks, Looks)
+    return looks
+
+
+SeenLooks = Annotated[Looks, Depends(looks_of)]
 Viewer = Annotated[Visitor, Depends(needs(Permission.VIEW_TENANT))]
 ObjectViewer = Annotated[Visitor, Depends(needs(Permission.VIEW_TENANT, names_object=True))]
 Configurer = Annotated[Visitor, Depends(needs(Permission.CONFIGURE))]

@@ -19,6 +19,7 @@ from app.console.browser import safe_next
 from app.console.deps import ConsoleDeps
 from app.console.pages import STATIC, common_headers, go, render
 from app.console.routes import ROUTERS
+from app.console.views import Looks
 from app.kit.errors import Conflict, Forbidden, NotFound, PosternError, Refused
 from connectors.base.errors import ConnectorError
 
@@ -50,6 +51,7 @@ def create_console(deps: ConsoleDeps) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.deps = deps
+    app.state.looks = Looks()
     app.mount("/static", _CachedStatic(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)

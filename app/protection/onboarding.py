@@ -163,8 +163,10 @@ async def connect(
         if first:
             tenant.admin_address = address
             await make_owner(session, actor)
-        if tenant.status != TenantStatus.PAUSED:
             tenant.status = TenantStatus.ACTIVE.value
+        elif tenant.status in (TenantStatus.REVOKED, TenantStatus.BLOCKED):
+            # Mail that came while the grant was gone is looked at again.
+            await service.resume(session, actor)
         await record(session, actor, "tenant.connected" if first else "tenant.renewed", tenant.name)
     mailboxes = await service.import_mailboxes(database, providers, grant)
     return Connected(tuple(checks), active=True, mailboxes=mailboxes)

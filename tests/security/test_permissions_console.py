@@ -20,7 +20,7 @@ from sqlalchemy import text
 from app.console.app import create_console
 from app.gateway.models import Click, ClickReport
 from app.policy.models import ListEntry
-from app.protection.models import MailboxRow, MessageRow
+from app.protection.models import MailboxRow, MessageRow, RestoreRun
 from app.tenants.actor import Role
 from app.tenants.models import Domain, User
 from tests.integration.console.world import Browser, Console, Postgres, console_on_fresh_database
@@ -84,6 +84,7 @@ ENDPOINTS = [
     post("/connector/check", CONFIGURE),
     post("/connector/pause", CONFIGURE),
     post("/connector/resume", CONFIGURE),
+    post("/connector/restores/{run_id}/cancel", CONFIGURE, names="run_id"),
     get("/connector/restore", CONFIGURE, names="mailbox_id", query="?scope=mailbox&target={mailbox_id}"),
     post("/connector/restore", CONFIGURE, names="mailbox_id", scope="mailbox", target="{mailbox_id}"),
     get("/people", VIEW),
@@ -183,7 +184,11 @@ async def make_estate(console: Console) -> Estate:
                 host="asked.example",
             )
         )
+        run = RestoreRun(tenant_id=tenant_id, scope="tenant", target="", requested_by="ada@nordwind.example")
+        session.add(run)
+        await session.flush()
         objects = {
+            "run_id": str(run.id),
             "message_id": str(message.id),
             "mailbox_id": str(mailbox.id),
             "entry_id": str(entry.id),
@@ -203,6 +208,7 @@ def absent(objects: dict[str, str]) -> dict[str, str]:
         "mailbox_id": "987654321",
         "entry_id": "987654321",
         "report_id": str(uuid.uuid4()),
+        "run_id": "987654321",
         "user_id": str(uuid.uuid4()),
         "name": "never.example",
     }

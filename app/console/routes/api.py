@@ -14,6 +14,7 @@ from app.console.access import (
     ObjectConfigurer,
     ObjectRestorer,
     ObjectViewer,
+    SeenLooks,
     SignedInVisitor,
     Viewer,
 )
@@ -275,10 +276,11 @@ async def messages(
 
 
 @router.get("/messages/{message_id}")
-async def message(visitor: ObjectViewer, message_id: RowId) -> TraceOut:
+async def message(deps: Deps, visitor: ObjectViewer, looks: SeenLooks, message_id: RowId) -> TraceOut:
     """One message with its links and timeline."""
     async with visitor.work() as session:
         trace = await trace_message(session, visitor.actor, message_id)
+        await looks.note(session, visitor.actor, message_id, trace.mailbox.address, deps.clock())
     return TraceOut(
         id=trace.message.id,
         subject=trace.message.subject,

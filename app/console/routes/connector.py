@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from app.console.access import CheckedForm, Configurer, Deps, ObjectRestorer, Viewer
 from app.console.pages import go, render
 from app.console.queries.connector import MailboxFilter, list_mailboxes, list_runs, restore_extent
-from app.console.routes.filters import PageNumber, Search
+from app.console.routes.filters import PageNumber, RowId, Search
 from app.console.words import clean_query
 from app.protection import onboarding as connecting
 from app.protection import service
@@ -68,6 +68,14 @@ async def resume(visitor: Configurer) -> Response:
     async with visitor.work() as session:
         await service.resume(session, visitor.actor)
     return go("/connector")
+
+
+@router.post("/connector/restores/{run_id}/cancel", dependencies=[CheckedForm])
+async def cancel_restore(visitor: ObjectRestorer, run_id: RowId) -> Response:
+    """Stop a restore; what was restored stays restored."""
+    async with visitor.work() as session:
+        await service.cancel_restore(session, visitor.actor, run_id)
+    return go("/connector#restores")
 
 
 @router.get("/connector/restore")

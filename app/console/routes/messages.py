@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
 
-from app.console.access import CheckedForm, Deps, ObjectRestorer, ObjectViewer, Viewer
+from app.console.access import CheckedForm, Deps, ObjectRestorer, ObjectViewer, SeenLooks, Viewer
 from app.console.browser import safe_next
 from app.console.pages import go, render
 from app.console.queries.messages import SORTS, MessageFilter, list_messages, trace_message
@@ -26,6 +26,7 @@ async def messages(
     request: Request,
     deps: Deps,
     visitor: Viewer,
+    looks: SeenLooks,
     search: Search = "",
     state: Short = "",
     mailbox: Short = "",
@@ -51,6 +52,7 @@ async def messages(
         if opened is not None:
             try:
                 trace = await trace_message(session, visitor.actor, opened)
+                await looks.note(session, visitor.actor, opened, trace.mailbox.address, deps.clock())
             except NotFound:
                 # The list is still right; the message of an old address may be gone.
                 trace = None
@@ -69,10 +71,11 @@ async def messages(
 
 
 @router.get("/messages/{message_id}")
-async def message(request: Request, deps: Deps, visitor: ObjectViewer, message_id: RowId) -> Response:
+async def message(request: Request, deps: Deps, visitor: ObjectViewer, looks: SeenLooks, message_id: RowId) -> Response:
     """One message: what was done with it, its links, every click."""
     async with visitor.work() as session:
         trace = await trace_message(session, visitor.actor, message_id)
+        await looks.note(session, visitor.actor, message_id, trace.mailbox.address, deps.clock())
     return render(request, deps, "message.html", visitor=visitor, trace=trace)
 
 

@@ -20,7 +20,7 @@ from app.protection import onboarding as connecting
 from app.protection import service
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import Permission
-from connectors.base.types import ConsentInstructions, Provider
+from connectors.base.types import ConsentInstructions
 
 router = APIRouter(include_in_schema=False)
 
@@ -42,7 +42,7 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
     onboarding_now = visitor.tenant.status == TenantStatus.ONBOARDING
     if not visitor.actor.can(Permission.CONFIGURE) and not onboarding_now:
         raise Forbidden("Your role does not include this page.")
-    provider = Provider(visitor.tenant.provider)
+    provider = configured_provider(deps, visitor.tenant.provider)
     consent: ConsentInstructions | None = deps.providers.identity(provider).consent(
         visitor.tenant.external_id, callback_url(deps, f"/onboarding/consent/callback/{provider.value}"), PREVIEW_STATE
     )

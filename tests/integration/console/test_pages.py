@@ -652,3 +652,60 @@ async def test_static_files_are_kept_for_long_under_an_address_that_changes_with
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         assert "?v=" in path
+
+
+async def test_a_look_at_a_message_is_recorded_once_and_not_at_every_refresh(console: Console) -> None:
+    tenant_id, browser, box = await estate(console)
+    message_id = await message(console, tenant_id, box)
+    for _ in range(3):
+        await browser.page(f"/messages?open={message_id}")
+        await browser.page(f"/messages/{message_id}")
+        await browser.get(f"/api/v1/messages/{message_id}")
+
+    async def looks() -> list[str]:
+        async with console.database.tenant(tenant_id) as session:
+            lines = await session.scalars(text("SELECT target FROM audit_log WHERE action = 'message.viewed'"))
+            return list(lines)
+
+    assert await looks() == ["ada@nordwind.example"]
+    console.clock.offset = timedelta(minutes=11)
+    await browser.page(f"/messages/{message_id}")
+    assert await looks() == ["ada@nordwind.example"] * 2
+
+
+async def test_a_restore_is_cancelled_from_the_connector_page(console: Console) -> None:
+    tenant_id, browser, box = await estate(console)
+    await message(console, tenant_id, box)
+    await browser.page("/connector")
+    await browser.post("/connector/restore", {"scope": "tenant"})
+    page = await browser.page("/connector")
+    cancel = re.search(r'action="(/connector/restores/\d+/cancel)"', page)
+    assert cancel
+    assert (await browser.post(cancel[1])).status_code == 303
+    page = await browser.page("/connector")
+    assert 'data-state="cancelled"' in page
+    assert "cancel-restore" not in page
+
+
+async def test_renewing_a_grant_that_was_withdrawn_goes_on_where_it_stopped(console: Console) -> None:
+    _, (ada,) = console.microsoft("ada")
+    browser = console.browser()
+    await browser.sign_in("microsoft", ada)
+    await browser.get(await browser.accept_consent(await browser.to_consent()))
+    await browser.post("/onboarding/protect", {"domains": console.domain})
+    row = await console.only_tenant(ada.tenant_id)
+    async with console.database.tenant(row.tenant_id) as session:
+        (await session.scalars(select(Tenant))).one().status = "revoked"
+        await session.execute(
+            text("DELETE FROM procrastinate_jobs WHERE args->>'tenant_id' = :id"), {"id": str(row.tenant_id)}
+        )
+    assert "access was withdrawn" in await browser.page("/overview")
+    done = await browser.get(await browser.accept_consent(await browser.to_consent()))
+    assert done.headers["location"] == "/onboarding"
+    async with console.database.tenant(row.tenant_id) as session:
+        tenant = (await session.scalars(select(Tenant))).one()
+        jobs = await session.scalar(
+            text("SELECT count(*) FROM procrastinate_jobs WHERE args->>'tenant_id' = :id"), {"id": str(row.tenant_id)}
+        )
+    assert tenant.status == "active"
+    assert jobs == 1
