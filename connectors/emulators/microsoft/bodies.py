@@ -96,7 +96,7 @@ class _Writer(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._skipping is None:
             if self._tidy and self._raw is None:
-                data = data.replace("\u00a0", "&nbsp;")
+                data = html.escape(data, quote=False).replace("\u00a0", "&nbsp;")
             self.out.append(data)
 
     def handle_entityref(self, name: str) -> None:

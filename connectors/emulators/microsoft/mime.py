@@ -41,7 +41,8 @@ def message_to_mime(message: Message) -> bytes:
 def _transport_headers(message: Message) -> list[tuple[str, str]]:
     if message.raw is not None:
         original = email.message_from_bytes(message.raw, policy=email.policy.compat32)
-        kept = [(name, str(value)) for name, value in original.items() if name.lower() not in _REPLACED]
+        # Raw items keep 8-bit headers as they came.
+        kept = [(name, str(value)) for name, value in original.raw_items() if name.lower() not in _REPLACED]
         return [*kept, ("Subject", _encoded(message.subject)), ("MIME-Version", "1.0")]
     headers = list(message.headers)
     known = {name.lower() for name, _ in headers}

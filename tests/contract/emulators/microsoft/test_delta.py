@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from tests.contract.emulators.microsoft.conftest import Organisation
@@ -101,3 +102,51 @@ def test_there_is_no_delta_over_a_whole_mailbox(org: Organisation) -> None:
     answer = org.call("GET", f"/users/{org.ada.id}/messages/delta")
     assert answer.status_code == 400
     assert "not supported" in answer.json()["error"]["message"]
+
+
+def test_a_replica_kept_by_delta_equals_the_folder_whatever_happens_between_pages(org: Organisation) -> None:
+    chance = random.Random(20261121)
+    state = org.emulators.world.microsoft
+    replica: dict[str, str] = {}
+    url, ended = start(org), False
+    known: list[str] = []
+
+    def something_happens() -> None:
+        alive = [each for each in known if each in state.messages]
+        match chance.choice(["deliver", "deliver", "read", "move", "back", "purge"]):
+            case "deliver":
+                known.append(org.deliver(f"Number {len(known)}"))
+            case "read" if alive:
+                message = state.messages[chance.choice(alive)]
+                message.subject = f"{message.subject}!"
+                state.changed(message)
+            case "move" if alive:
+                state.move(state.messages[chance.choice(alive)], state.folder(org.ada.id, "junkemail"))
+            case "back" if alive:
+                state.move(state.messages[chance.choice(alive)], state.folder(org.ada.id, "inbox"))
+            case "purge" if alive:
+                state.remove(state.messages[chance.choice(alive)])
+
+    def apply_page() -> bool:
+        nonlocal url
+        page = org.call("GET", url, 'IdType="ImmutableId"', "odata.maxpagesize=3").json()
+        for value in page["value"]:
+            if "@removed" in value:
+                replica.pop(value["id"], None)
+            else:
+                replica[value["id"]] = value["subject"]
+        url = page.get("@odata.nextLink") or page["@odata.deltaLink"]
+        return "@odata.deltaLink" in page
+
+    for _ in range(120):
+        for _ in range(chance.randrange(4)):
+            something_happens()
+        ended = apply_page()
+    while not ended:
+        ended = apply_page()
+    # One more whole round without anything happening: whatever was still open is settled.
+    while not apply_page():
+        pass
+    inbox = state.folder(org.ada.id, "inbox")
+    assert replica == {message.id: message.subject for message in state.messages_of(org.ada.id, inbox.id)}
+    assert len(replica) > 5

@@ -9,6 +9,7 @@ from connectors.emulators.demo.delivery import EVERY_LETTER
 from connectors.emulators.demo.organisations import NORDWIND
 from connectors.emulators.demo.writing import Letter, Scene
 from connectors.emulators.microsoft.intake import read_mime
+from connectors.emulators.microsoft.mime import message_to_mime
 from connectors.emulators.microsoft.model import Message
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -92,3 +93,20 @@ def test_every_demo_letter_is_real_mail_with_a_subject_and_a_sender(each: Letter
     assert message.to[0].address == NORDWIND[1].address
     assert raw.count(b"\n") == raw.count(b"\r\n")
     assert b"http" not in raw or b".localhost" in raw or b"127.0.0.1" in raw or b"base64" in raw
+
+
+def test_mime_is_put_together_again_although_a_header_has_eight_bit_octets() -> None:
+    message = read(b"From: M\xfcller <m@a.example>\r\nSubject: x\r\nContent-Type: text/html\r\n\r\n<p>a</p>")
+    message.body, message.body_changed = "<p>b\u00fc</p>", True
+    again = message_to_mime(message)
+    assert b"From: M\xfcller <m@a.example>" in again
+    assert read(again).body == message.body
+
+
+@pytest.mark.parametrize("each", EVERY_LETTER, ids=lambda each: each.__name__)
+def test_a_changed_body_comes_back_from_mime_as_it_was_written(each: Letter) -> None:
+    message = read(each(Scene(NORDWIND[1], NOW, 9, random.Random(2), 8090)))
+    message.body_type, message.body, message.body_changed = "html", "<p>ge\u00e4ndert \u65e5\u672c</p>", True
+    again = read(message_to_mime(message))
+    assert (again.body_type, again.body, again.subject) == ("html", message.body, message.subject)
+    assert again.internet_message_id == message.internet_message_id

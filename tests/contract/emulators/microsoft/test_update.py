@@ -75,6 +75,7 @@ def test_an_old_etag_conflicts_and_the_current_one_does_not(org: Organisation) -
         "<p>plain</p>",
         "<!DOCTYPE html><html><head><title>t</title></head><body class=x ID='y'>a&nbsp;b &amp; c</body></html>",
         '<a target="_blank" href="http://a.example/?a=1&b=2">x</a>',
+        "<p>a < b & c <unclosed",
         "<header>x</header><!--[if mso]><v:rect href='http://a.example'/><![endif]-->",
     ],
 )
