@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from connectors.base.types import BodyContent
 from connectors.base.verify import body_facts, verify_body
+from connectors.emulators.microsoft.bodies import normalise
 
 NEW = "https://gw.example/l/shop.example/TOKEN-1_a"
 OLD = "https://shop.example/a?b=1&c=2"
@@ -134,3 +139,42 @@ def test_facts_of_ten_thousand_links_and_of_broken_markup_are_read() -> None:
 
     assert len(body_facts(html(many)).links) == 10_000
     assert body_facts(html("<a href='https://x.example/unterminated")).links == {}
+
+
+SHAPES = (
+    '<a href="{}">x</a>',
+    "<A HREF='{}'>x</A>",
+    '<map><area href="{}"></map>',
+    '<form action="{}"><button formaction="{}">go</button></form>',
+    '<!--[if mso]><a href="{}">x</a><![endif]-->',
+    '<table><tr><td><b><a href="{}"><img src="cid:a@b"></a></b>',
+    '<p>a & b &nbsp; <a title="x > y" href="{}">{}</a>',
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(SHAPES), st.integers(0, 9)), min_size=1, max_size=12), st.data())
+def test_normalising_is_never_mistaken_for_a_loss_nor_a_left_link_overlooked(
+    links: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    def page(reverted: int | None = None) -> str:
+        made = []
+        for index, (shape, number) in enumerate(links):
+            url = old(number) if index == reverted else new(number)
+            made.append(shape.replace("{}", escape(url)))
+        return "<html><body>" + "\n".join(made)
+
+    def old(number: int) -> str:
+        return f"https://shop.example/{number}?a=1&b={number}"
+
+    def new(number: int) -> str:
+        return f"https://gw.example/l/shop.example/T{number}&{number}"
+
+    expected = [new(number) for _, number in links]
+    replaced = [old(number) for _, number in links]
+    sent = html(page())
+
+    assert verify_body(sent, html(normalise(page())), expected, replaced).ok
+    index = data.draw(st.integers(0, len(links) - 1))
+    outcome = verify_body(sent, html(normalise(page(index))), expected, replaced)
+    assert outcome.left == (old(links[index][1]),)
