@@ -15,6 +15,7 @@ from app.kit.i18n import catalogue_path, translator
 
 APP = Path(__file__).resolve().parents[3] / "app"
 SPOKEN = {"N_", "Refused", "Conflict", "Forbidden", "_answer"}
+CHECKS = {"AccessCheck", "_probe"}
 MODULES = [
     *sorted((APP / "console").rglob("*.py")),
     *sorted((APP / "tenants").glob("*.py")),
@@ -29,7 +30,7 @@ def spoken_in(source: str) -> set[str]:
     """Literal texts of a module that a person can meet: marked ones, and the words of errors."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPOKEN:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in SPOKEN | CHECKS:
             for argument in node.args:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and " " in argument.value:
                     found.add(argument.value)
@@ -47,6 +48,14 @@ def texts() -> set[Text]:
         with template.open("rb") as file:
             for _, message, _, _ in extract("jinja2.ext:babel_extract", file, {"_": None, "ngettext": (1, 2)}):
                 found.add(message if isinstance(message, str) else (str(message[0]), str(message[1])))
+    return found
+
+
+def check_sentences() -> set[str]:
+    """Fixed sentences of the connectors' access checks: translated where the catalogue has them."""
+    found: set[str] = set()
+    for module in (APP.parent / "connectors").glob("*/checks.py"):
+        found |= spoken_in(module.read_text())
     return found
 
 
@@ -86,6 +95,7 @@ def test_translations_keep_their_placeholders(locale: str) -> None:
 def test_no_translation_is_left_over(locale: str) -> None:
     used = {text if isinstance(text, str) else text[0] for text in texts()}
     kept = {entry.id if isinstance(entry.id, str) else entry.id[0] for entry in catalogue(locale) if entry.id}
+    used |= check_sentences()
     assert kept <= used, sorted(kept - used)
 
 
