@@ -118,6 +118,11 @@ class View:
         self._unit = unit
         self.codec = codec
 
+    @property
+    def is_text(self) -> bool:
+        """Whether the characters are those that are read, rather than bytes."""
+        return self._unit > 1
+
     def offset(self, index: int) -> int:
         """Byte offset of a character of the view."""
         return index * self._unit
@@ -236,6 +241,11 @@ class StringView(View):
 
     def __init__(self, text: str) -> None:
         super().__init__(b"", text, 1, "utf-8")
+
+    @property
+    def is_text(self) -> bool:
+        """They are."""
+        return True
 
     def bytes_of(self, start: int, end: int) -> bytes:
         """The characters as UTF-8, lone surrogates kept."""

@@ -6,32 +6,18 @@ from enum import Enum
 
 from app.messages.mime import Part
 
-_MARKUP = frozenset({"image/svg+xml", "application/xhtml+xml", "text/xml", "application/xml", "application/xhtml"})
-_MARKUP_NAMES = (".html", ".htm", ".xhtml", ".shtml", ".xht", ".mht", ".svg", ".svgz", ".hta")
+_MARKUP = frozenset({"image/svg+xml", "application/xhtml+xml", "application/xhtml"})
+_MARKUP_NAMES = (".html", ".htm", ".xhtml", ".shtml", ".xht", ".svg")
 _GENERIC = frozenset({"application/octet-stream", "application/html", "application/x-html", "application/download"})
-_UNCOVERED = {
+_SHOWN = {
     "application/ms-tnef": "a winmail.dat container",
     "application/vnd.ms-tnef": "a winmail.dat container",
     "text/enriched": "enriched text",
     "text/richtext": "rich text",
     "text/rtf": "rich text",
     "application/rtf": "rich text",
-    "application/vnd.ms-outlook": "an Outlook message file",
 }
-_UNCOVERED_NAMES = {
-    "winmail.dat": "a winmail.dat container",
-    ".rtf": "rich text",
-    ".msg": "an Outlook message file",
-    ".eml": "an attached message",
-    ".url": "an internet shortcut",
-    ".webloc": "an internet shortcut",
-    ".lnk": "a shortcut",
-    ".zip": "an archive",
-    ".rar": "an archive",
-    ".7z": "an archive",
-    ".iso": "a disk image",
-    ".one": "a OneNote file",
-}
+_NO_LINKS = ("audio/", "video/", "font/")
 
 
 class Role(Enum):
@@ -40,12 +26,13 @@ class Role(Enum):
     HTML = "html"
     TEXT = "text"
     AMP = "amp"
-    CALENDAR = "calendar"
     MARKUP = "markup"
     """An attachment that a browser shows: HTML, XHTML or SVG. Rewritten only where the policy says so."""
-    UNCOVERED = "uncovered"
-    ATTACHED_TEXT = "attached_text"
-    OTHER = "other"
+    PICTURE = "picture"
+    SHOWN = "shown"
+    """A part that some clients show with the message and that cannot be rewritten."""
+    FILE = "file"
+    NOTHING = "nothing"
 
 
 def role_of(part: Part) -> Role:
@@ -54,28 +41,20 @@ def role_of(part: Part) -> Role:
     if kind == "text/html":
         return Role.HTML
     if kind == "text/plain":
-        return Role.ATTACHED_TEXT if part.disposition == "attachment" else Role.TEXT
+        return Role.FILE if part.disposition == "attachment" else Role.TEXT
     if kind == "text/x-amp-html":
         return Role.AMP
-    if kind == "text/calendar":
-        return Role.CALENDAR
-    if kind in _MARKUP:
+    if kind in _MARKUP or (kind in _GENERIC and part.filename.lower().endswith(_MARKUP_NAMES)):
         return Role.MARKUP
-    if kind in _UNCOVERED:
-        return Role.UNCOVERED
-    if kind in _GENERIC or kind.startswith("application/"):
-        name = part.filename.lower()
-        if kind in _GENERIC and name.endswith(_MARKUP_NAMES):
-            return Role.MARKUP
-        if name.endswith(tuple(_UNCOVERED_NAMES)):
-            return Role.UNCOVERED
-    return Role.OTHER
+    if kind.startswith("image/"):
+        return Role.PICTURE
+    if kind in _SHOWN or part.filename.lower() == "winmail.dat":
+        return Role.SHOWN
+    if kind.startswith(_NO_LINKS) or kind.startswith(("multipart/", "message/")):
+        return Role.NOTHING
+    return Role.FILE
 
 
-def uncovered(part: Part) -> str:
-    """What an uncovered part is, in words."""
-    named = _UNCOVERED.get(part.content_type)
-    if named is None:
-        name = part.filename.lower()
-        named = next((words for ending, words in _UNCOVERED_NAMES.items() if name.endswith(ending)), "a file")
-    return named
+def shown_as(part: Part) -> str:
+    """What a part with the role SHOWN is, in words."""
+    return _SHOWN.get(part.content_type, "a winmail.dat container")

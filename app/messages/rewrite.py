@@ -130,7 +130,7 @@ class Writer:
         plan = self.plan
         url = candidate.url
         extra: tuple[Finding, ...] = ()
-        if candidate.target is TargetClass.HTTP and self._is_own(url):
+        if candidate.target is TargetClass.HTTP and self.is_ours(url):
             if plan.open_link is None:
                 return []
             opened = plan.open_link(url)
@@ -159,7 +159,8 @@ class Writer:
             for start, end, new in defang.changes(candidate, view, plan, action, markup=markup)
         ]
 
-    def _is_own(self, url: str) -> bool:
+    def is_ours(self, url: str) -> bool:
+        """Whether an address is on the gateway (made by it or not)."""
         own = self._own
         return url[: len(own)].lower() == own and url[len(own) : len(own) + 1] in ("", "/", "?", "#")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from app.messages import embedded
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
 from app.messages.classify import classify_parts
-from app.messages.coverage import Role, role_of, uncovered
+from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
@@ -20,8 +21,7 @@ from app.messages.types import (
     TransformResult,
 )
 
-_MAX_ATTACHMENT = 20 * 1024 * 1024
-_FOLD = re.compile(r"\r?\n[ \t]")
+_MAX_FILE = 40 * 1024 * 1024
 _ANGLE = re.compile(rb"<\s*([^<>]*?)\s*>")
 _DEFECTS = {
     "no_boundary": "A multipart names no boundary, so its parts cannot be told apart; it was left as it is.",
@@ -60,6 +60,7 @@ class _Message:
         self.plan = plan
         self.eol = b"\r\n" if b"\r\n" in raw[:4000] else b"\n"
         self.writer = Writer(plan, unsubscribe_targets(structure.root))
+        self.pictures = embedded.Pictures(self.writer)
         self.raw_splices: list[RawSplice] = []
 
     def run(self) -> TransformResult:
@@ -75,8 +76,9 @@ class _Message:
                 self._leaf(part, role)
             elif role is Role.AMP:
                 amp.append(part)
-            elif role is not Role.OTHER:
-                self._attachment(part, role)
+            elif role is not Role.NOTHING:
+                self._file(part, role)
+        self.pictures.joined()
         if self.raw_splices and self.plan.remove_amp:
             for part in amp:
                 self._remove(part)
@@ -123,38 +125,45 @@ class _Message:
             return None
         return body, open_view(body.data, part.charset)
 
-    def _attachment(self, part: Part, role: Role) -> None:
-        """Report, and where the policy says so rewrite, what stands in parts that are not shown with the message."""
+    def _file(self, part: Part, role: Role) -> None:
+        """Read a part that is not the text of the message: an attachment, a calendar, a picture."""
         writer = self.writer
-        if role is Role.UNCOVERED:
-            writer.warn("not_covered", part.path, f"Links in {uncovered(part)} are not looked at.")
-            return
-        if part.body_end - part.body_start > _MAX_ATTACHMENT:
+        if part.body_end - part.body_start > _MAX_FILE:
             writer.warn("too_large", part.path, "The attachment is too large to look for links in it.")
             return
-        opened = self._open(part)
-        if opened is None:
+        body = open_body(self.raw[part.body_start : part.body_end], part.encoding, self.eol)
+        if body is None:
+            writer.warn("unknown_encoding", part.path, f"The part's encoding {part.encoding} is not supported.")
             return
-        body, view = opened
-        if view is None:
-            writer.warn("not_covered", part.path, "Links in an attachment with UTF-7 text are not looked at.")
-            return
-        if role is Role.CALENDAR:
-            text = _unfolded(view)
-            writer.report(StringView(text), part.path, LinkKind.CALENDAR, is_html=False)
-        elif role is Role.ATTACHED_TEXT:
-            writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=False)
-        elif self.plan.rewrite_attachments:
-            self._view(part, body, view, is_html=True)
-        else:
-            writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
+        if role is Role.SHOWN:
+            writer.warn("not_covered", part.path, f"Links in {shown_as(part)} can be reported but not rewritten.")
+        if role is Role.MARKUP and self.plan.rewrite_attachments:
+            view = open_view(body.data, part.charset)
+            if view is not None:
+                self._view(part, body, view, is_html=True)
+                return
+        new = None
+        is_picture = role is Role.PICTURE or embedded.attachment(
+            writer, self.pictures, part.filename, part.content_type, body.data, part.path
+        )
+        if is_picture:
+            new = self.pictures.picture(body.data, part.path)
+        if new is not None:
+            self._add(part, body.write([Splice(0, len(body.data), new, token=False)]))
+
+    def _add(self, part: Part, made: list[RawSplice]) -> None:
+        offset = part.body_start
+        self.raw_splices += [RawSplice(s.start + offset, s.end + offset, s.new, s.token) for s in made]
 
     def _view(self, part: Part, body: Body, view: View, is_html: bool) -> None:
         def source_of(start: int, end: int) -> bytes:
             return body.source(view.offset(start), view.offset(end))
 
-        write = self.writer.html if is_html else self.writer.text
-        changes = write(view, part.path, source_of)
+        if is_html:
+            changes = self.writer.html(view, part.path, source_of) + self.pictures.in_markup(view, part.path)
+        else:
+            changes = self.writer.text(view, part.path, source_of)
+            self.pictures.in_text(view, part.path)
         if not changes:
             return
         made = body.write(splices(view, changes))
@@ -164,8 +173,7 @@ class _Message:
                 part.path,
                 "The part's base64 is laid out by no rule; an undo record keeps it.",
             )
-        offset = part.body_start
-        self.raw_splices += [RawSplice(s.start + offset, s.end + offset, s.new, s.token) for s in made]
+        self._add(part, made)
 
     def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
         """A charset in which no byte keeps its meaning (UTF-7): the part is written again as a whole."""
@@ -184,8 +192,7 @@ class _Message:
             new = new[: change.start] + change.new + new[change.end :]
         whole = Body(body.data) if type(body) is Body else body
         made = whole.write([Splice(0, len(body.data), new.encode("utf-7"), token=False)])
-        offset = part.body_start
-        self.raw_splices += [RawSplice(s.start + offset, s.end + offset, s.new, False) for s in made]
+        self._add(part, made)
 
     def _remove(self, part: Part) -> None:
         """Take an AMP alternative out, boundary line and all; the last part of a multipart stays."""
@@ -199,12 +206,6 @@ class _Message:
                 end += len(eol)
                 break
         self.raw_splices.append(RawSplice(part.delimiter, end, b"", False))
-
-
-def _unfolded(view: View) -> str:
-    """The text of a calendar part with its folded lines joined and its escapes resolved (RFC 5545 section 3.1)."""
-    text = _FOLD.sub("", view.decode(0, len(view.text)))
-    return text.replace("\\n", "\n").replace("\\N", "\n").replace("\\,", ",").replace("\\;", ";")
 
 
 def unsubscribe_targets(root: Part) -> frozenset[str]:
@@ -230,8 +231,12 @@ def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResu
         return BodyResult(content, changed=False, skipped=SkipReason.PGP_INLINE)
     view = StringView(content)
     writer = Writer(plan)
-    write = writer.html if is_html else writer.text
-    changes = write(view, "1", view.bytes_of)
+    pictures = embedded.Pictures(writer)
+    if is_html:
+        changes = writer.html(view, "1", view.bytes_of) + pictures.in_markup(view, "1")
+    else:
+        changes = writer.text(view, "1", view.bytes_of)
+        pictures.in_text(view, "1")
     made = [RawSplice(s.start, s.end, s.new, s.token) for s in splices(view, changes)]
     pieces: list[str] = []
     at = 0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Literal
 
 _NO_EVIDENCE: Mapping[str, str] = MappingProxyType({})
 
@@ -173,7 +174,8 @@ class TransformPlan:
         rewrite_attachments: Rewrite HTML, XHTML and SVG files of other types too; False only reports their links.
         remove_amp: Remove ``text/x-amp-html`` alternatives from a message that is rewritten.
         leave_unsubscribe: Leave links of the body that also stand in ``List-Unsubscribe`` as they are.
-        qr: What to do with QR codes: ``report``, ``deface`` or ``replace``.
+        qr: What to do with QR codes in pictures: ``report``, ``deface`` (make unreadable) or ``replace`` by one for the
+            gateway link. A policy that leaves the link leaves the code.
         max_links: More links than this in one message are a reason to say so, not to stop.
     """
 
@@ -193,7 +195,7 @@ class TransformPlan:
     rewrite_attachments: bool = False
     remove_amp: bool = True
     leave_unsubscribe: bool = False
-    qr: str = "report"
+    qr: Literal["report", "deface", "replace"] = "report"
     max_links: int = 10_000
 
 

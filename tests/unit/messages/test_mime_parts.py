@@ -250,9 +250,10 @@ def test_calendar_parts_stay_identical_and_their_links_are_reported() -> None:
 )
 def test_what_is_not_looked_at_is_said(kind: str, name: str) -> None:
     extra = f'Content-Disposition: attachment; filename="{name}"\n'
-    raw = multipart(part(LINK, "text/html"), part("http://evil.example/x", kind, extra=extra), kind="mixed")
+    raw = multipart(part(LINK, "text/html"), part("PK\x03\x04 http://evil.example/x", kind, extra=extra), kind="mixed")
     done = transform(raw, GatewayDouble().plan())
-    assert [(warning.code, warning.part) for warning in done.warnings] == [("not_covered", "2")]
+    assert ("not_covered", "2") in [(warning.code, warning.part) for warning in done.warnings]
+    assert len(done.links) >= 1
 
 
 @pytest.mark.parametrize(

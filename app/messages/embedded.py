@@ -1,0 +1,216 @@
+"""Links outside of the shown text: in attachments, calendars and pictures (features L14, N10).
+
+Attachments are read and reported, never changed, unless the plan says so for HTML and SVG. QR codes are links too: they
+are read from pictures of every kind and, by the plan, left, made unreadable, or replaced by one for the gateway link.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from app.messages.charsets import View
+from app.messages.html_links import Candidate
+from app.messages.rewrite import Change, Writer
+from app.messages.types import FoundLink, LinkAction, LinkKind, RewrittenLink
+from app.messages.urls import TargetClass, resolve
+
+_DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-ms-bmp);base64,([A-Za-z0-9+/=\s]{40,})", re.I)
+_BLOCKS = "\u2588\u2580\u2584\u258c\u25a0\u2b1b\u25fc\u28ff\u2847"
+_SPELLED_BLOCKS = ("&#96", "&#x25", "&#X25", "block;")
+_MAX_JOINED = 6
+_MAX_IMAGES = 40
+_EMBEDDED_URL = re.compile(r"(?i)(?:https?:|www\.)")
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Reads the QR codes of one message."""
+
+    writer: Writer
+    seen: int = 0
+    plain: list[tuple[str, bytes]] = field(default_factory=list)
+
+    def picture(self, data: bytes, part: str) -> bytes | None:
+        """Read a picture; return what it becomes, None when it stays."""
+        from app.messages import qr
+
+        self.seen += 1
+        if self.seen > _MAX_IMAGES:
+            self.writer.warn("not_covered", part, "The message has more pictures than are looked at for QR codes.")
+            return None
+        scan = qr.scan(data)
+        for note in scan.notes:
+            self.writer.warn("qr_not_covered", part, f"A picture was not looked at for QR codes: {note}.")
+        if not scan.codes:
+            if len(data) < 300_000:
+                self.plain.append((part, data))
+            return None
+        wanted: list[tuple[qr.QrCode, str | None]] = []
+        for code in scan.codes:
+            action, gateway_url = self._decided(code.text, part)
+            if action is not LinkAction.LEAVE:
+                wanted.append((code, gateway_url))
+        if not wanted:
+            return None
+        try:
+            if all(text for _, text in wanted):
+                return qr.replace(data, [code for code, _ in wanted], [text or "" for _, text in wanted])
+            return qr.deface(data, [code for code, _ in wanted])
+        except qr.CannotPaint as error:
+            self.writer.warn("qr_not_changed", part, f"A QR code could not be changed and was left: {error}.")
+            return None
+
+    def joined(self) -> None:
+        """Look for codes that are cut into several pictures; they can only be reported."""
+        if not 2 <= len(self.plain) <= _MAX_JOINED:
+            return
+        from app.messages import qr
+
+        for code in qr.join([data for _, data in self.plain]):
+            self.report([code.text], self.plain[code.images[0]][0], "A QR code is cut into several pictures.")
+
+    def report(self, texts: Iterable[str], part: str, why: str) -> None:
+        """Report codes that are never changed where they stand."""
+        for text in texts:
+            link = self._link(text, part)
+            if link is None:
+                continue
+            self.writer.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
+            if self.writer.plan.qr != "report":
+                self.writer.warn("qr_not_changed", part, why)
+
+    def _link(self, text: str, part: str) -> FoundLink | None:
+        if not _EMBEDDED_URL.match(text.strip()):
+            return None
+        target, url = resolve(text if "://" in text else "http://" + text.strip())
+        if target is not TargetClass.HTTP:
+            return None
+        candidate = Candidate(0, 0, LinkKind.QR, target, url, "")
+        return self.writer.judge.judge(candidate, url, text.encode("utf-8", "replace"), part, (), unsubscribe=False)
+
+    def _decided(self, text: str, part: str) -> tuple[LinkAction, str | None]:
+        """What becomes of a code: its action, and the gateway URL when it is replaced."""
+        link = self._link(text, part)
+        if link is None or self.writer.is_ours(link.url):
+            return LinkAction.LEAVE, None
+        plan = self.writer.plan
+        mode = plan.qr
+        wanted = plan.decide(link) if plan.decide is not None else LinkAction.REWRITE
+        if mode == "report" or wanted is LinkAction.LEAVE:
+            self.writer.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
+            return LinkAction.LEAVE, None
+        if mode == "replace" and wanted is LinkAction.REWRITE:
+            try:
+                gateway_url = plan.mint(link)
+            except ValueError as error:
+                self.writer.warn("not_minted", part, f"A QR code could not be replaced: {error}")
+            else:
+                self.writer.links.append(RewrittenLink(link, LinkAction.REWRITE, gateway_url))
+                return LinkAction.REWRITE, gateway_url
+        self.writer.links.append(RewrittenLink(link, LinkAction.REDACT, None))
+        return LinkAction.REDACT, None
+
+    def in_markup(self, view: View, part: str) -> list[Change]:
+        """Codes in ``data:`` pictures and in tables or block characters of an HTML part."""
+        source = view.text
+        changes: list[Change] = []
+        if "data:image/" in source or "DATA:IMAGE/" in source:
+            for hit in _DATA_IMAGE.finditer(source):
+                data = _decoded(hit[1])
+                new = self.picture(data, part) if data else None
+                if new is not None:
+                    text = binascii.b2a_base64(new, newline=False).decode("ascii")
+                    changes.append(Change(*hit.span(1), text, token=False))
+        if source.count("<td") + source.count("<TD") >= 100 or _has_blocks(view):
+            from app.messages.qr.html_blocks import find_in_html
+
+            text = view.decode(0, len(source))
+            self.report([c.text for c in find_in_html(text)], part, "A QR code is drawn with characters or a table.")
+        return changes
+
+    def in_text(self, view: View, part: str) -> None:
+        """Codes in block characters of a text part."""
+        if not view.text.isascii() and _has_blocks(view):
+            from app.messages.qr.html_blocks import find_in_text
+
+            codes = find_in_text(view.decode(0, len(view.text)))
+            self.report([code.text for code in codes], part, "A QR code is drawn with characters.")
+
+
+def _has_blocks(view: View) -> bool:
+    source = view.text
+    if not source.isascii() and any(block in source for block in _blocks_of(view.codec, view.is_text)):
+        return True
+    return any(spelling in source for spelling in _SPELLED_BLOCKS)
+
+
+@lru_cache(maxsize=64)
+def _blocks_of(codec: str, is_text: bool) -> tuple[str, ...]:
+    """Block characters as a view of this charset shows them."""
+    if is_text:
+        return tuple(_BLOCKS)
+    found = []
+    for block in _BLOCKS:
+        try:
+            found.append(block.encode(codec).decode("latin-1"))
+        except UnicodeEncodeError:
+            continue
+    return tuple(found)
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return binascii.a2b_base64(text)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def attachment(writer: Writer, pictures: Pictures, name: str, content_type: str, data: bytes, part: str) -> bool:
+    """Report the links of an attachment that is not changed, and what of it was not looked at.
+
+    Args:
+        writer: Collects what is found.
+        pictures: Reads codes in PDF pages and SVG drawings.
+        name: File name.
+        content_type: Type as declared.
+        data: The file.
+        part: MIME part path.
+
+    Returns:
+        Whether the file is a picture, whatever it calls itself.
+    """
+    from app.messages import attachments
+
+    found = attachments.links(name, content_type, data)
+    kind = LinkKind.CALENDAR if content_type == "text/calendar" else LinkKind.ATTACHMENT
+    reported: set[str] = set()
+    for link in found.links:
+        target, url = resolve(link.url if not link.url.lower().startswith("www.") else "http://" + link.url)
+        if target is TargetClass.OTHER or url in reported:
+            continue
+        reported.add(url)
+        candidate = Candidate(0, 0, kind, target, url, "")
+        judged = writer.judge.judge(candidate, url, link.url.encode("utf-8", "replace"), part, (), unsubscribe=False)
+        writer.links.append(RewrittenLink(judged, LinkAction.LEAVE, None))
+    for note in found.notes:
+        writer.warn("not_covered", part, f"{found.kind}: {note}.")
+    scan = _scanner(found.kind)
+    if scan is not None:
+        pictures.report(scan(data), part, "A QR code stands in a document, which is not changed.")
+    return found.kind == "picture"
+
+
+def _scanner(kind: str) -> Callable[[bytes], list[str]] | None:
+    if kind.startswith("PDF"):
+        from app.messages.qr.pdf import find as find_pdf
+
+        return lambda data: [code.text for _, code in find_pdf(data, links=False).codes]
+    if "SVG" in kind.upper():
+        from app.messages.qr.svg import find as find_svg
+
+        return lambda data: [code.text for code in find_svg(data)]
+    return None
