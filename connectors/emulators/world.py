@@ -110,6 +110,7 @@ class World:
             seed=self.options.seed,
             signing_key=keys.google if keys is not None else None,
         )
+        self.microsoft.send = self._route_mail
         self._google_store = RecordStore(directory / "google.sqlite" if directory else None)
         self._google_seen: dict[str, object] = {}
         self._google_parts: dict[str, bytes] = {}
@@ -204,6 +205,11 @@ class World:
         self.microsoft.store.close()
         self._google_store.close()
         self._common.close()
+
+    def _route_mail(self, address: str, raw: bytes) -> None:
+        """Mail sent by a Microsoft mailbox arrives wherever the address is."""
+        self.microsoft.deliver_if_known(address, raw)
+        self.google.deliver_if_known(address, raw)
 
     def _common_record(self, kind: str, key: str) -> bytes | None:
         if kind == "clock":

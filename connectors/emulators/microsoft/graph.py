@@ -269,6 +269,7 @@ _SEGMENTS = {
         "members",
         "transitiveMembers",
         "permanentDelete",
+        "sendMail",
         "delta",
     )
 }

@@ -42,14 +42,19 @@ async def create_message(call: Call) -> Response:
     with call.state.lock:
         person, folder = call.mailbox(), folder_of(call)
         folder = folder or call.state.folder(person.id, "drafts")
-        message = _new_message(call, person.id, folder, body)
+        message = new_message(call, person.id, folder, body)
         call.state.add_message(message)
         value = render.render_message(message, call.prefer)
     context = call.context(f"users('{person.id}')/messages/$entity")
     return call.answer({"@odata.context": context, **value}, 201)
 
 
-def _new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, object]) -> Message:
+def new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, object]) -> Message:
+    """A message from its JSON, not in the mailbox yet.
+
+    Raises:
+        GraphError: A header that is not a custom one, a wrong attachment, body or time.
+    """
     now = call.state.clock.now()
     extended = {
         _short_id(name): value for name, value in read_extended(body.get("singleValueExtendedProperties")).items()
@@ -59,7 +64,6 @@ def _new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, ob
     sent = _time(extended.pop("systemtime 0x39", None), received)
     content_type, content = read_body(body["body"]) if "body" in body else ("text", "")
     message_id = str(body.get("internetMessageId") or f"<{call.state.random.randbytes(12).hex()}@emulator.invalid>")
-    headers = body.get("internetMessageHeaders")
     message = Message(
         id=ids.new_message_id(call.state.random),
         user_id=user_id,
@@ -81,10 +85,7 @@ def _new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, ob
         body="",
         internet_message_id=message_id,
         conversation_id=ids.conversation_id(message_id),
-        headers=[
-            (str(as_mapping(each).get("name")), str(as_mapping(each).get("value")))
-            for each in (headers if isinstance(headers, list) else [])
-        ],
+        headers=_custom_headers(body.get("internetMessageHeaders")),
         importance=str(body.get("importance") or "normal").lower(),
         categories=[str(each) for each in _list(body.get("categories"))],
         is_read=body.get("isRead") is True,
@@ -97,6 +98,18 @@ def _new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, ob
         message.is_read = message.is_read or bool(int(flags) & 0x1)
     call.state.set_body(message, content_type, content)
     return message
+
+
+def _custom_headers(value: object) -> list[tuple[str, str]]:
+    """Only custom headers can be set ("message resource type", internetMessageHeaders)."""
+    headers = [(str(as_mapping(each).get("name")), str(as_mapping(each).get("value"))) for each in _list(value)]
+    for name, _ in headers:
+        if not name.lower().startswith("x-"):
+            raise bad_request(
+                f"The internet message header name '{name}' should start with 'x-' or 'X-'.",
+                "InvalidInternetMessageHeader",
+            )
+    return headers
 
 
 def _list(value: object) -> list[object]:

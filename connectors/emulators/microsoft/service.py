@@ -11,6 +11,7 @@ from connectors.emulators.microsoft import (
     graph_directory,
     graph_folders,
     graph_messages,
+    graph_send,
 )
 from connectors.emulators.microsoft.entra import Entra
 from connectors.emulators.microsoft.graph import Graph
@@ -33,7 +34,7 @@ class MicrosoftService:
         self.subscriptions = Subscriptions(state, notifier)
         self.entra = Entra(state, self.tokens)
         self._graph = Graph(state, self.tokens)
-        for module in (graph_folders, graph_messages, graph_create, graph_attachments, graph_directory):
+        for module in (graph_folders, graph_messages, graph_create, graph_send, graph_attachments, graph_directory):
             module.add_routes(self._graph)
         self.subscriptions.add_routes(self._graph)
         self.graph_app: ASGIApp = self._graph.app()

@@ -52,6 +52,8 @@ class MicrosoftState(DirectoryState):
         self.subscriptions: dict[str, Subscription] = {}
         self.tombstones: dict[str, list[Tombstone]] = {}
         self.listeners: list[Callable[[MailEvent], None]] = []
+        self.send: Callable[[str, bytes], None] = self.deliver_if_known
+        """Where sent mail goes, by recipient; a world with other providers puts its own router here."""
         self._by_user: dict[str, dict[str, Message]] = {}
         self._folders_by_user: dict[str, dict[str, Folder]] = {}
         self._subscriptions_by_user: dict[str, dict[str, Subscription]] = {}
@@ -146,6 +148,18 @@ class MicrosoftState(DirectoryState):
             message.is_read = place.well_known in ("sentitems", "drafts")
             self.add_message(message)
             return message
+
+    def deliver_if_known(self, address: str, raw: bytes) -> None:
+        """Deliver to a mailbox or to the members of a group; other addresses are outside the emulated world."""
+        with self.lock:
+            groups = [group for group in self.groups.values() if (group.address or "").lower() == address.lower()]
+            people = [self.people[member] for group in groups for member in group.members]
+            try:
+                people = people or [self.person(address)]
+            except KeyError:
+                return
+            for person in people:
+                self.deliver(person.address, raw)
 
     def messages_of(self, user_id: str, folder_id: str | None = None) -> list[Message]:
         """Messages of one folder, or of all visible folders, newest first."""
