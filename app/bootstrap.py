@@ -84,10 +84,12 @@ class LoadedProviders:
     def connector(self, grant: TenantGrant) -> MailboxConnector:
         """The tenant's connector."""
         if grant not in self._connectors:
-            marker_key = self._keys.derive(self._keys.current, "marker", grant.tenant_id.bytes)
-            options: dict[str, Any] = {"marker_key": marker_key}
+            current, *older = (
+                self._keys.derive(number, "marker", grant.tenant_id.bytes) for number in self._keys.numbers
+            )
+            options: dict[str, Any] = {"marker_key": current}
             if grant.provider is Provider.GOOGLE:
-                options["admin_address"] = grant.admin_address
+                options |= {"admin_address": grant.admin_address, "older_marker_keys": tuple(older)}
             make = registry.load(grant.provider, "connector")
             self._connectors[grant] = make(self._config(grant.provider), grant.external_id, **options)
         return self._connectors[grant]

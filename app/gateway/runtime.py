@@ -13,6 +13,8 @@ from app.kit.spool import SpoolReader, SpoolWriter
 from app.policy.snapshots import SnapshotStore
 from app.settings import Settings
 from app.verdicts.feed import FeedFile
+from app.verdicts.feed_store import SUFFIX, FeedStore
+from app.verdicts.judge import AllSources, InlineSource
 
 
 def build_gateway(
@@ -44,7 +46,7 @@ def build_gateway(
         keyring=keyring,
         snapshots=snapshots,
         spool=SpoolWriter(spool_folder),
-        source=FeedFile(settings.feed_file),
+        source=_lists(settings),
         clock=clock,
         limits=limits or Limits(),
     )
@@ -65,3 +67,11 @@ def build_gateway(
             background=(lambda: snapshots.follow(database), ingest.run),
         )
     )
+
+
+def _lists(settings: Settings) -> InlineSource:
+    """The operator's own list, as text or as a store, and the store that the worker keeps in the data directory."""
+    store = FeedStore(settings.data_dir / "feeds" / f"store{SUFFIX}")
+    if settings.feed_file is not None and settings.feed_file.suffix == SUFFIX:
+        return AllSources(FeedStore(settings.feed_file), store)
+    return AllSources(FeedFile(settings.feed_file), store)

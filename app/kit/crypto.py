@@ -33,6 +33,11 @@ class KeyRing:
         self.current = next(iter(keys))
         self._derive = lru_cache(maxsize=4096)(self._derive_uncached)
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of all keys, the current one first."""
+        return tuple(self._keys)
+
     def __repr__(self) -> str:
         return f"KeyRing(current={self.current}, numbers={sorted(self._keys)})"
 

@@ -80,6 +80,10 @@ def create_intake(deps: IntakeDeps) -> Starlette:
             return PlainTextResponse("This notification is not from the provider. Nothing was taken.", 401)
         except ValueError as error:
             await _count(deps, provider, {"malformed": 1})
+            if provider is Provider.GOOGLE:
+                # It is genuine: anything but 2xx would have Pub/Sub deliver it again for days.
+                log.warning("intake.malformed", provider=provider.value, error=str(error))
+                return Response(status_code=204)
             return PlainTextResponse(f"This is not a notification: {error}. Nothing was taken.", 400)
         except ConnectorError as error:
             # The provider's keys could not be read: it will deliver again.

@@ -16,7 +16,7 @@ from app.links.token import visible_host
 from app.messages.types import BodyResult, RewrittenLink, TransformResult
 from app.protection.models import MessageEvent, MessageLink, MessageRow
 from app.protection.runtime import Runtime
-from app.protection.states import UNFINISHED, MessageState
+from app.protection.states import RECONSIDERED, UNFINISHED, MessageState
 from connectors.base.types import FetchedMessage, ReplaceState
 
 MAX_STORED_LINKS = 2_000
@@ -67,7 +67,7 @@ async def register(session: AsyncSession, runtime: Runtime, mailbox_id: int, ext
         return []
     names = (MessageRow.external_id, MessageRow.current_id, MessageRow.step_new_id)
     known = await session.execute(
-        select(MessageRow.id, MessageRow.state, *names).where(
+        select(MessageRow.id, MessageRow.state, MessageRow.reason, *names).where(
             MessageRow.mailbox_id == mailbox_id, or_(*(name.in_(wanted) for name in names))
         )
     )
@@ -75,7 +75,10 @@ async def register(session: AsyncSession, runtime: Runtime, mailbox_id: int, ext
     pending: list[Pending] = []
     for row in known:
         seen.update((row.external_id, row.current_id, row.step_new_id))
-        if row.state in (MessageState.SEEN, MessageState.WRITING):
+        moved = row.state == MessageState.SKIPPED and row.reason in RECONSIDERED
+        if moved:
+            await put(session, row.id, state=MessageState.SEEN.value, reason="", attempts=0)
+        if moved or row.state in (MessageState.SEEN, MessageState.WRITING):
             pending.append(Pending(row.id, row.external_id, fresh=False))
     new = [external_id for external_id in wanted if external_id not in seen]
     if new:

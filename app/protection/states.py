@@ -62,3 +62,7 @@ SKIP_BY_TRAIT: dict[Trait, str] = {
 def skip_reason(traits: frozenset[Trait]) -> str | None:
     """Why a message with these traits is not touched, or None."""
     return next((reason for trait, reason in SKIP_BY_TRAIT.items() if trait in traits), None)
+
+
+RECONSIDERED = frozenset({"spam", "trash", "draft"})
+"""Reasons that end when the message is moved: the provider reports it again, and it is looked at again."""

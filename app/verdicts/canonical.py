@@ -25,6 +25,7 @@ _UNESCAPE_ROUNDS: Final = 1024
 _ESCAPE_RE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _SCHEME_RE = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*)://(.*)\Z", re.DOTALL)
 _OTHER_SCHEME_RE = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*:[^0-9]")
+_PORT_TEXT_RE = re.compile(r":[0-9]*\Z")
 _PORT_RE = re.compile(rb":[0-9]*\Z")
 _DOTS_RE = re.compile(rb"\.{2,}")
 _SLASHES_RE = re.compile(rb"/{2,}")
@@ -77,12 +78,23 @@ def lookup_expressions(url: str) -> tuple[str, ...]:
         NotCanonical: The WHATWG parser finds no http or https host.
     """
     try:
-        parsed = ada_url.URL(url)
+        href = ada_url.URL(url).href
     except (ValueError, UnicodeError):
         raise NotCanonical("not an address") from None
-    if parsed.protocol not in ("http:", "https:") or not parsed.hostname:
+    if not href.startswith(("http://", "https://")):
         raise NotCanonical("not an http or https address")
-    return expressions(f"http://{parsed.hostname}{parsed.pathname}{parsed.search}")
+    href = href.partition("#")[0]
+    authority, _, rest = href[href.index("//") + 2 :].partition("/")
+    host = _PORT_TEXT_RE.sub("", authority.rpartition("@")[2])
+    path, mark, query = rest.partition("?")
+    # The parser has resolved dots, lowered the host and normalised IP addresses; where nothing is escaped and
+    # nothing is doubled, what it wrote is the canonical form already.
+    if not host or "%" in rest or "//" in rest or path.startswith("/") or ".." in host or host.endswith("."):
+        return expressions(f"http://{host}/{rest}")
+    paths = _path_prefixes("/" + path, query if mark and query else None)
+    if host.startswith("[") or host[-1].isdigit():
+        return tuple([host + prefix for prefix in paths])
+    return tuple([suffix + prefix for suffix in _suffixes(host) for prefix in paths])
 
 
 def expression_digest(expression: str) -> bytes:
@@ -97,6 +109,10 @@ def host_suffixes(host: str) -> list[str]:
     which finds everything that five do."""
     if host.startswith("[") or _parse_ipv4(host.encode("ascii", "replace")) is not None:
         return [host]
+    return _suffixes(host)
+
+
+def _suffixes(host: str) -> list[str]:
     labels = host.split(".")
     first = max(1, len(labels) - 7)
     return [host, *(".".join(labels[index:]) for index in range(first, len(labels) - 1))]

@@ -160,14 +160,12 @@ class FeedFile:
         if not hits:
             return ()
         level, expression = max(hits, key=lambda hit: hit[0].rank)
-        host, _, rest = expression.partition("/")
-        shown = unicode_host(host) + (f"/{rest}" if rest else "")
-        return (
-            Signal(
-                f"listed_{level.value}",
-                LISTED_WEIGHT[level],
-                (("entry", shown), ("list", self.name)),
-                source=self.name,
-                decides=level,
-            ),
-        )
+        return (listed_signal(expression, level, self.name),)
+
+
+def listed_signal(expression: str, level: Level, source: str) -> Signal:
+    """The signal of a listing."""
+    host, _, rest = expression.partition("/")
+    shown = unicode_host(host) + (f"/{rest}" if rest else "")
+    fields = (("entry", shown), ("list", source))
+    return Signal(f"listed_{level.value}", LISTED_WEIGHT[level], fields, source=source, decides=level)

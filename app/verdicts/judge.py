@@ -24,6 +24,27 @@ class InlineSource(Protocol):
         """What it says about one address."""
 
 
+class AllSources:
+    """Several lists as one.
+
+    Args:
+        sources: Asked in this order.
+    """
+
+    name = "all"
+
+    def __init__(self, *sources: InlineSource) -> None:
+        self.sources = sources
+
+    def refresh(self) -> int:
+        """Take in changes of all; the sum grows with each."""
+        return sum(source.refresh() for source in self.sources)
+
+    def signals(self, url: str) -> tuple[Signal, ...]:
+        """What all of them say."""
+        return tuple(signal for source in self.sources for signal in source.signals(url))
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """A verdict, and the addresses it is about.

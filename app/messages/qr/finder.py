@@ -119,7 +119,7 @@ def _read_plane(plane: _Plane, orientation: int, some_found: bool) -> list[_Read
     small, scale = _reduced(plane.pixels, _HARD_SIDE)
     is_small = max(small.shape) <= _SMALL_SIDE
     # A small picture gets the cheap readings even where no pattern stands out, unless it gave a code already.
-    places = -1 if is_small and plane.first and not some_found else pattern_places(small)
+    places = -1 if is_small and plane.first and not some_found else pattern_places(small, strict=some_found)
     if places == 0:
         return []
     attempts: list[Callable[[Bitmap], list[_Reading]]] = []
