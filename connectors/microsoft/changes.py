@@ -23,6 +23,7 @@ The cursor is JSON::
      "todo": ["<folder id>", ...],         folders of the round that is under way
      "counts": {"<folder id>": 17},        items in each folder when it was last put on "todo"
      "swept": 1763719200,                  when the last round over all folders began, seconds
+     "known": {"inbox": "<folder id>"},    the well-known folders
      "newest": "2026-11-21T10:07:31Z",     the quick look's watermark
      "seen": ["<hash>", ...]}              messages of the watermark's last minutes
 """
@@ -66,6 +67,7 @@ class Cursor:
     todo: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     swept: float = 0.0
+    known: dict[str, str] = field(default_factory=dict)
     newest: str = ""
     seen: tuple[str, ...] = ()
 
@@ -79,6 +81,7 @@ class Cursor:
                 "todo": list(self.todo),
                 "counts": self.counts,
                 "swept": int(self.swept),
+                "known": self.known,
                 "newest": self.newest,
                 "seen": list(self.seen),
             },
@@ -102,6 +105,7 @@ class Cursor:
                 todo=tuple(str(entry) for entry in data["todo"]),
                 counts={str(key): int(value) for key, value in data["counts"].items()},
                 swept=float(data["swept"]),
+                known={str(key): str(value) for key, value in data["known"].items()},
                 newest=str(data["newest"]),
                 seen=tuple(str(entry) for entry in data["seen"]),
             )
@@ -137,6 +141,7 @@ class ChangeReader:
             state = await self._new_round(mailbox, Cursor(since=start, newest=start), everything=True)
             return await self._delta_step(mailbox, state)
         state = Cursor.load(cursor)
+        self._book.recall(mailbox.id, state.known)
         if state.todo:
             return await self._delta_step(mailbox, state)
         found, state, complete = await self._quick_look(mailbox, state)
@@ -194,7 +199,8 @@ class ChangeReader:
             if everything or folder not in folders or count < 0 or state.counts.get(folder) != count
         )
         swept = self._wall_clock() if everything else state.swept
-        return replace(state, folders=folders, todo=todo, counts=current, swept=swept)
+        known = (await self._book.well_known(mailbox.id)).ids
+        return replace(state, folders=folders, todo=todo, counts=current, swept=swept, known=known)
 
     async def _delta_step(self, mailbox: Mailbox, state: Cursor) -> ChangePage:
         """Ask the next folders of the round until something was found, or the round is over."""

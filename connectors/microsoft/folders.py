@@ -73,6 +73,11 @@ class FolderBook:
             _remember(self._known, mailbox, found)
         return found
 
+    def recall(self, mailbox: str, ids: dict[str, str]) -> None:
+        """Take over the well-known folders that were stored with a cursor: saves six requests after a restart."""
+        if ids and mailbox not in self._known:
+            _remember(self._known, mailbox, Folders(dict(ids)))
+
     async def _find(self, mailbox: str, name: str) -> tuple[str, str]:
         what = "looking up a mail folder"
         info = self._client.requests.folder(mailbox, name)
@@ -91,10 +96,14 @@ class FolderBook:
         Raises:
             ConnectorError: The mailbox cannot be read, or has more than 2,000 folders.
         """
+        tree = await self._tree(mailbox)
         known = await self.well_known(mailbox)
+        if known.ids.get(INBOX, "") not in map(_folder_id, tree):
+            self._known.pop(mailbox, None)  # what was recalled is of another mailbox, or of before its move
+            known = await self.well_known(mailbox)
         skipped = known.never_watched()
         found: dict[str, int] = {}
-        for folder in await self._tree(mailbox):
+        for folder in tree:
             identity = _folder_id(folder)
             if not identity or identity in skipped or folder.get("@odata.type") == _SEARCH_FOLDER:
                 continue

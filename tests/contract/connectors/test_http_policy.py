@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
@@ -59,6 +60,8 @@ def server() -> Iterator[Script]:
 
 @pytest.fixture
 def script(server: Script) -> Script:
+    while server.under_way:  # what an earlier test gave up must not count here
+        time.sleep(0.01)
     server.answers, server.asked, server.most, server.delay = [], [], 0, 0.0
     return server
 
@@ -179,8 +182,6 @@ async def test_an_answer_that_does_not_come_is_unavailable(script: Script) -> No
             await get(http, script)
         with pytest.raises(Unavailable, match="ReadTimeout after 1"):
             await get(http, script, read=False)
-    while script.under_way:  # the server is shared: what was given up here must not count elsewhere
-        await asyncio.sleep(0.01)
 
 
 async def test_a_refused_connection_is_unavailable() -> None:

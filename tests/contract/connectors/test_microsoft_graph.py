@@ -335,6 +335,30 @@ async def test_an_idle_mailbox_is_looked_at_with_two_requests(microsoft: Microso
     assert connector.http.counters.sent - sent == 2  # the newest messages, and the folders' counts
 
 
+async def test_a_restart_costs_no_more_than_that(microsoft: MicrosoftHarness) -> None:
+    page = await microsoft.connector.changes(microsoft.ada, None, an_hour_ago())
+    restarted = microsoft.new_connector()
+
+    page = await restarted.changes(microsoft.ada, page.cursor, an_hour_ago())
+
+    assert (page.changes, page.more) == ((), False)
+    assert restarted.http.counters.sent == 1 + 2  # the token, the newest messages, the folders' counts
+
+
+async def test_well_known_folders_that_are_not_this_mailboxs_are_looked_up_again(
+    microsoft: MicrosoftHarness,
+) -> None:
+    page = await microsoft.connector.changes(microsoft.ben, None, an_hour_ago())
+    foreign = Cursor.load(page.cursor).known
+    page = await microsoft.connector.changes(microsoft.ada, None, an_hour_ago())
+    right = Cursor.load(page.cursor)
+
+    wrong = dataclasses.replace(right, known=foreign).dump()
+    page = await microsoft.new_connector().changes(microsoft.ada, wrong, an_hour_ago())
+
+    assert Cursor.load(page.cursor).known == right.known
+
+
 async def test_only_the_folder_whose_count_changed_is_asked(microsoft: MicrosoftHarness) -> None:
     old = microsoft.deliver(microsoft.ada, mail(), place="sent")
     connector = microsoft.new_connector()
