@@ -19,8 +19,11 @@ from app.messages.types import FoundLink, LinkAction, LinkKind, RewrittenLink
 from app.messages.urls import TargetClass, resolve
 
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-ms-bmp);base64,([A-Za-z0-9+/=\s]{40,})", re.I)
-_BLOCKS = "\u2588\u2580\u2584\u258c\u25a0\u2b1b\u25fc\u28ff\u2847"
-_SPELLED_BLOCKS = ("&#96", "&#x25", "&#X25", "block;")
+_BLOCKS = "\u2588\u2580\u2584\u25a0\u2b1b\u28ff"
+_SPELLED_BLOCKS = re.compile("&#(?:96|[xX]25)|&(?:lh|uh)?bl(?:oc)?k;")
+_LEAST_CELLS = 100
+_ROW = 21
+_CELL_CHARACTERS = 160
 _MAX_JOINED = 6
 _MAX_IMAGES = 40
 _EMBEDDED_URL = re.compile(r"(?i)(?:https?:|www\.)")
@@ -118,14 +121,14 @@ class Pictures:
         """Codes in ``data:`` pictures and in tables or block characters of an HTML part."""
         source = view.text
         changes: list[Change] = []
-        if "data:image/" in source or "DATA:IMAGE/" in source:
+        if ";base64," in source or ";BASE64," in source:
             for hit in _DATA_IMAGE.finditer(source):
                 data = _decoded(hit[1])
                 new = self.picture(data, part) if data else None
                 if new is not None:
                     text = binascii.b2a_base64(new, newline=False).decode("ascii")
                     changes.append(Change(*hit.span(1), text, token=False))
-        if source.count("<td") + source.count("<TD") >= 100 or _has_blocks(view):
+        if _has_dense_table(source) or _has_blocks(view):
             from app.messages.qr.html_blocks import find_in_html
 
             text = view.decode(0, len(source))
@@ -141,11 +144,26 @@ class Pictures:
             self.report([code.text for code in codes], part, "A QR code is drawn with characters.")
 
 
+def _has_dense_table(source: str) -> bool:
+    """Whether a row as long as a code's side stands in the source with hardly anything in its cells."""
+    for tag in ("<td", "<TD"):
+        if source.count(tag) < _LEAST_CELLS:
+            continue
+        places: list[int] = []
+        at = source.find(tag)
+        while at >= 0:
+            places.append(at)
+            if len(places) >= _ROW and at - places[-_ROW] < _ROW * _CELL_CHARACTERS:
+                return True
+            at = source.find(tag, at + 3)
+    return False
+
+
 def _has_blocks(view: View) -> bool:
     source = view.text
     if not source.isascii() and any(block in source for block in _blocks_of(view.codec, view.is_text)):
         return True
-    return any(spelling in source for spelling in _SPELLED_BLOCKS)
+    return ("&#" in source or "k;" in source) and _SPELLED_BLOCKS.search(source) is not None
 
 
 @lru_cache(maxsize=64)
@@ -153,6 +171,8 @@ def _blocks_of(codec: str, is_text: bool) -> tuple[str, ...]:
     """Block characters as a view of this charset shows them."""
     if is_text:
         return tuple(_BLOCKS)
+    if codec == "utf-8":
+        return ("\xe2\x96", "\xe2\xac\x9b", "\xe2\xa3")  # what all of them begin with
     found = []
     for block in _BLOCKS:
         try:

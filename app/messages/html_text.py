@@ -71,10 +71,7 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
 
 
 def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
-    if "&#" in parsed or "&colon" in parsed or "&sol" in parsed or "&period" in parsed:
-        encoded = _ENCODES_ASCII.search(parsed) is not None
-    else:
-        encoded = False
+    encoded = _ENCODES_ASCII.search(parsed) is not None
     if bare_domains or encoded:
         starts = [hit.start() for hit in _ENCODED_SCHEME.finditer(parsed)]
         if bare_domains:
@@ -90,12 +87,12 @@ def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
         elif before == "https" or before.lower() == "https":
             starts.append(at - 5)
         at = parsed.find("://", at + 3)
-    for name in ("www.", "WWW.", "Www."):
+    for name in ("ww.", "WW."):
         at = parsed.find(name)
         while at >= 0:
-            if at < 3 or parsed[at - 3 : at] != "://":
-                starts.append(at)
-            at = parsed.find(name, at + 4)
+            if parsed[at - 1 : at] in ("w", "W") and parsed[at - 4 : at - 1] != "://":
+                starts.append(at - 1)
+            at = parsed.find(name, at + 3)
     starts.sort()
     return _tag_filter(parsed, starts)
 
