@@ -6,6 +6,11 @@ https://learn.microsoft.com/entra/identity-platform/access-tokens#validate-token
 substituted, issuer of the signing key), https://learn.microsoft.com/entra/identity-platform/v2-admin-consent,
 https://learn.microsoft.com/entra/identity-platform/claims-validation (which claims prove something).
 
+``is_admin`` comes from the ``wids`` claim. Entra puts it into id_tokens only where the application registration
+has ``"groupMembershipClaims": "DirectoryRole"`` in its manifest
+(https://learn.microsoft.com/entra/identity-platform/optional-claims); without it nobody is shown to be an
+administrator.
+
 Loads no Microsoft SDK.
 """
 
