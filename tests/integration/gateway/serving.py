@@ -21,6 +21,7 @@ from app.links.mint import Minter
 from app.policy.engine import PolicySnapshot
 from app.settings import Settings
 from app.verdicts.feed import FeedFile
+from app.verdicts.judge import AllSources
 
 TENANT_NO = 1001
 
@@ -50,9 +51,10 @@ class Served:
         """Put entries on the list."""
         with self.feed.open("a") as file:
             file.writelines(f"{level}\t{entry}\n" for entry in entries)
-        source = self.gateway.deps.source
-        assert isinstance(source, FeedFile)
-        source.look_again()
+        lists = self.gateway.deps.source
+        assert isinstance(lists, AllSources)
+        assert isinstance(lists.sources[0], FeedFile)
+        lists.sources[0].look_again()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ada_url
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,3 +157,16 @@ def test_look_ups_never_fail_otherwise(text: str) -> None:
     except NotCanonical:
         return
     assert found[-1] == "x.example/"
+
+
+@given(
+    st.text("aA0.-%:/?#@2eEfF\\ é", max_size=40),
+    st.sampled_from(
+        ["x.example", "A.b.C.d.e.f.g.h.i.example", "1.2.3.4", "0x7f.1", "[2001:db8::1]", "x.example.", "é.example"]
+    ),
+)
+def test_the_short_way_gives_what_the_long_way_gives(rest: str, host: str) -> None:
+    url = f"https://{host}/{rest}"
+    parsed = ada_url.URL(url)
+    long_way = expressions(f"http://{parsed.hostname}{parsed.pathname}{parsed.search}")
+    assert lookup_expressions(url) == long_way
