@@ -47,6 +47,10 @@ format: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: pictures
+pictures: $(STAMP) ## Take the pictures of the README from a running demo
+	@$(BIN)/python -m tests.browser.pictures
+
 .PHONY: lock
 lock: ## Renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --extra dev --generate-hashes --python-version 3.11 --universal --no-annotate --no-header -q --upgrade -o requirements.lock

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser.conftest import Demo
+from tests.browser.running import Demo
 
 pytestmark = pytest.mark.timeout(180)
 
