@@ -26,6 +26,7 @@ _ANGLE = re.compile(rb"<\s*([^<>]*?)\s*>")
 _DEFECTS = {
     "no_boundary": "A multipart names no boundary, so its parts cannot be told apart; it was left as it is.",
     "boundary_not_found": "A multipart's boundary does not occur, so it has no parts; it was left as it is.",
+    "no_separator": "A header is not followed by an empty line.",
     "no_final_boundary": "A multipart is cut off: its final boundary is missing.",
     "repeated_header": "A header field that decides how a part is read stands there more than once.",
     "encoded_message": "An attached message has a transfer encoding that it must not have; it was left as it is.",
@@ -84,6 +85,12 @@ class _Message:
                 self._remove(part)
         if not self.raw_splices:
             return self._unchanged()
+        self.raw_splices.sort()
+        if any(code == "no_separator" for code, _ in self.structure.defects) and self._reshaped():
+            writer.warn(
+                "structure_at_risk", "", "A header runs into its body, so that a change would be read as header."
+            )
+            return TransformResult(self.raw, False, tuple(writer.links), tuple(writer.warnings))
         if strip_marker(self.raw) != self.raw:
             # It came with a field that restoring would take for ours: only a record can tell.
             self.raw_splices.append(RawSplice(0, 0, b"", False))
@@ -97,6 +104,12 @@ class _Message:
             undo=undo_record.make(self.raw, self.raw_splices, content),
             findings=tuple(writer.findings),
         )
+
+    def _reshaped(self) -> bool:
+        """Whether the changed message would be taken apart otherwise than the original."""
+        after = parse(undo_record.apply(self.raw, self.raw_splices)).walk()
+        before = [(p.path, p.content_type, p.body_start - p.start) for p in self.structure.walk()]
+        return before != [(p.path, p.content_type, p.body_start - p.start) for p in after]
 
     def _unchanged(self) -> TransformResult:
         writer = self.writer
