@@ -97,12 +97,21 @@ class MessageRow(Base):
     version: Mapped[str] = mapped_column(server_default="")
     restore_run: Mapped[int] = mapped_column(server_default="0")
     """The last restore run that counted this message."""
+    backfill_run: Mapped[int] = mapped_column(server_default="0")
+    """The backfill that brought this message, or 0."""
 
     __table_args__ = (
         UniqueConstraint("tenant_id", "mailbox_id", "external_id"),
         Index("ix_messages_current", "tenant_id", "mailbox_id", "current_id"),
         Index("ix_messages_seen", "tenant_id", "seen_at"),
         Index("ix_messages_state", "tenant_id", "state"),
+        Index(
+            "ix_messages_backfill",
+            "tenant_id",
+            "mailbox_id",
+            "backfill_run",
+            postgresql_where=sql("backfill_run <> 0"),
+        ),
     )
 
 
@@ -175,3 +184,130 @@ class IntakeCount(Base):
     reason: Mapped[str] = mapped_column(primary_key=True)
     hour: Mapped[datetime] = mapped_column(primary_key=True)
     count: Mapped[int] = mapped_column(server_default="0")
+
+
+class BackfillRun(Base):
+    """A request to protect mail that was there before protection was switched on."""
+
+    __tablename__ = "backfill_runs"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    scope: Mapped[str]
+    """``mailbox``, ``domain`` or ``tenant``."""
+    target: Mapped[str]
+    since: Mapped[datetime]
+    """Mail received before is left alone."""
+    until: Mapped[datetime]
+    """The time of the request: what comes after it is protected as it arrives."""
+    dry_run: Mapped[bool] = mapped_column(server_default=sql("false"))
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    """``waiting``, ``running``, ``done``, ``cancelled``."""
+
+
+class BackfillPart(Base):
+    """One mailbox's part of a backfill: where it stands, so that it goes on there after a crash."""
+
+    __tablename__ = "backfill_parts"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(primary_key=True)
+    mailbox_id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    """``waiting``, ``counting``, ``running``, ``done``, ``failed``, ``cancelled``."""
+    cursor: Mapped[str | None]
+    """The provider's; of the count, and then of the work."""
+    pending: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
+    """Ids of the page under way that are not done yet."""
+    next_cursor: Mapped[str | None]
+    """Follows the page under way; None: there is no page under way."""
+    last_page: Mapped[bool] = mapped_column(server_default=sql("false"))
+    """Whether the page under way is the last."""
+    total: Mapped[int] = mapped_column(server_default="0")
+    looked: Mapped[int] = mapped_column(server_default="0")
+    done: Mapped[int] = mapped_column(server_default="0")
+    skipped: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    failures: Mapped[int] = mapped_column(server_default="0")
+    """Attempts in a row that the provider did not answer."""
+    error: Mapped[str] = mapped_column(server_default="")
+    updated_at: Mapped[datetime | None]
+
+
+class MessageMove(Base):
+    """A message that was moved to quarantine or junk, and the way back. The way back is kept sealed."""
+
+    __tablename__ = "message_moves"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    message_id: Mapped[int]
+    mailbox_id: Mapped[int]
+    place: Mapped[str]
+    """``quarantine`` or ``junk``."""
+    why: Mapped[str] = mapped_column(server_default="")
+    state: Mapped[str] = mapped_column(server_default="asked")
+    """``asked``, ``moving`` (the way back is stored), ``moved``, ``releasing``, ``released``, ``gone``, ``failed``."""
+    undo_sealed: Mapped[bytes | None]
+    requested_by: Mapped[str]
+    requested_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
+    moved_at: Mapped[datetime | None]
+    released_by: Mapped[str] = mapped_column(server_default="")
+    released_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str] = mapped_column(server_default="")
+
+    __table_args__ = (
+        Index("ix_message_moves_message", "tenant_id", "message_id"),
+        Index("ix_message_moves_state", "tenant_id", "state"),
+        Index(
+            "uq_message_moves_live",
+            "tenant_id",
+            "message_id",
+            unique=True,
+            postgresql_where=sql("state IN ('asked', 'moving', 'moved', 'releasing')"),
+        ),
+    )
+
+
+class Offboarding(Base):
+    """A tenant that is leaving: at most one row, which goes with the tenant."""
+
+    __tablename__ = "offboardings"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    receipt_id: Mapped[uuid.UUID]
+    state: Mapped[str] = mapped_column(server_default="stopping")
+    """``stopping``, ``restoring``, ``stuck`` (some links could not be taken back), ``deleting``, ``cancelled``."""
+    requested_by: Mapped[str]
+    requested_by_id: Mapped[uuid.UUID | None]
+    requested_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
+    restore_run: Mapped[int] = mapped_column(server_default="0")
+    delete_anyway: Mapped[bool] = mapped_column(server_default=sql("false"))
+    subscriptions_ended: Mapped[int] = mapped_column(server_default="0")
+    subscriptions_left: Mapped[int] = mapped_column(server_default="0")
+    """Those the provider refused to end; they expire within a week and lead nowhere."""
+    counts: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    error: Mapped[str] = mapped_column(server_default="")
+
+
+class OffboardingReceipt(Base):
+    """What is left of a tenant that has left: numbers and times. Shared; holds nobody's data."""
+
+    __tablename__ = "offboarding_receipts"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    """As the off-boarding's, and ``done`` at the end."""
+    requested_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    progress: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    """Counts while it is under way."""
+    document: Mapped[str] = mapped_column(server_default="")
+    """The receipt: canonical JSON (RFC 8785 for the values used), once it is done."""
+    sha256: Mapped[bytes | None]
+    """Of ``document`` in UTF-8."""

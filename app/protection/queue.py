@@ -2,6 +2,11 @@
 
 ``lock``: one job at a time per mailbox, so that a cursor has one reader and a message one writer.
 ``queueing_lock``: hints for one mailbox coalesce into one waiting job.
+``queue``: one per tenant, so that the worker can choose fairly (``app.protection.fairness``), and one for what is
+done by the clock.
+
+A job that waits for its time keeps those of its lock with a lower priority waiting too: what is put off goes below
+what comes fresh.
 """
 
 from __future__ import annotations
@@ -9,19 +14,47 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.kit.db import Database
 from app.kit.jobs import defer
 
 SYNC = "mailbox.sync"
 START = "mailbox.start"
 STOP = "mailbox.stop"
 RENEW = "mailbox.renew"
+SUBSCRIBE = "mailbox.subscribe"
 RESTORE = "restore.mailbox"
 HOUSEKEEPING = "tenant.housekeeping"
+BACKFILL = "backfill.mailbox"
+MOVE = "message.move"
+DRAIN = "offboarding.mailbox"
+OFFBOARD = "offboarding.tenant"
 
 RESTORE_PRIORITY = 20
 NOTIFIED_PRIORITY = 10
+PUT_OFF_PRIORITY = -1
+BY_THE_CLOCK = "housekeeping"
+"""The queue of scheduled work: it neither waits behind a tenant's flood nor holds up anybody's mail."""
+
+_BATCH = 500
+
+
+def tenant_queue(tenant_id: uuid.UUID) -> str:
+    """The queue of a tenant's jobs."""
+    return f"tenant:{tenant_id}"
+
+
+def subscription_lock(tenant_id: uuid.UUID, mailbox_id: int) -> str:
+    """The lock under which a mailbox's subscription is made, renewed and ended; it touches no mail."""
+    return f"subscription:{tenant_id}:{mailbox_id}"
+
+
+MOVE_PRIORITY = 15
+BACKFILL_PRIORITY = -20
+"""Below everything else of the mailbox, so that fresh mail goes first."""
 
 
 def mailbox_lock(tenant_id: uuid.UUID, mailbox_id: int) -> str:
@@ -39,25 +72,97 @@ async def defer_sync(
 ) -> bool:
     """Look at a mailbox; False where such a job was waiting already."""
     lock = mailbox_lock(tenant_id, mailbox_id)
-    return await defer(
+    deferred = await defer(
         session,
         SYNC,
         {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id},
+        queue=tenant_queue(tenant_id),
         lock=lock,
         queueing_lock=f"sync:{lock}",
         priority=NOTIFIED_PRIORITY if notified else 0,
         at=at,
     )
+    if notified and not deferred:
+        await session.execute(_BRING_FORWARD, {"name": f"sync:{lock}", "priority": NOTIFIED_PRIORITY})
+    return deferred
+
+
+_BRING_FORWARD = text("""
+WITH sooner AS (
+    UPDATE procrastinate_jobs SET scheduled_at = NULL, priority = greatest(priority, :priority)
+    WHERE queueing_lock = :name AND status = 'todo' AND (scheduled_at > now() OR priority < :priority)
+    RETURNING id
+)
+SELECT pg_notify('procrastinate_any_queue_v1', json_build_object('type', 'job_inserted', 'job_id', id)::text)
+FROM sooner
+""")
+# What waits for its time (a next try) is done at once when the provider says that there is something new.
+
+_DEFER_SYNCS = text(f"""
+SELECT procrastinate_defer_jobs_v1(array_agg(
+    ROW(:queue, '{SYNC}', 0, 'mailbox:' || :tenant || ':' || id, 'sync:mailbox:' || :tenant || ':' || id,
+        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', id), NULL)::procrastinate_job_to_defer_v1
+)) FROM unnest(CAST(:ids AS bigint[])) AS id
+WHERE NOT EXISTS (
+    SELECT 1 FROM procrastinate_jobs
+    WHERE queueing_lock = 'sync:mailbox:' || :tenant || ':' || id AND status = 'todo'
+)
+HAVING count(*) > 0
+""")  # noqa: S608  # the only thing filled in is a constant of this module
+
+_DEFER_SUBSCRIBES = text(f"""
+SELECT procrastinate_defer_jobs_v1(array_agg(
+    ROW(:queue, '{SUBSCRIBE}', -5, 'subscription:' || :tenant || ':' || id,
+        '{SUBSCRIBE}:' || :tenant || ':' || id,
+        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', id), now() + at * interval '1 second'
+    )::procrastinate_job_to_defer_v1
+)) FROM unnest(CAST(:ids AS bigint[]), CAST(:seconds AS float8[])) AS due(id, at)
+WHERE NOT EXISTS (
+    SELECT 1 FROM procrastinate_jobs
+    WHERE queueing_lock = '{SUBSCRIBE}:' || :tenant || ':' || id AND status = 'todo'
+)
+HAVING count(*) > 0
+""")  # noqa: S608  # the only thing filled in is a constant of this module
+
+
+async def defer_syncs(db: Database, tenant_id: uuid.UUID, mailbox_ids: list[int]) -> None:
+    """Look at many mailboxes; those with a job waiting are left out."""
+    for start in range(0, len(mailbox_ids), _BATCH):
+        chunk = mailbox_ids[start : start + _BATCH]
+        values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": chunk}
+        try:
+            async with db.tenant(tenant_id) as session:
+                await session.execute(_DEFER_SYNCS, values)
+        except IntegrityError:
+            # One of them was deferred at the same instant: one by one, each coalesces by itself.
+            for mailbox_id in chunk:
+                async with db.tenant(tenant_id) as session:
+                    await defer_sync(session, tenant_id, mailbox_id)
+
+
+async def defer_subscribes(db: Database, tenant_id: uuid.UUID, due: list[tuple[int, float]]) -> None:
+    """See to many mailboxes' subscriptions, each so many seconds from now; those with a job waiting are left out."""
+    for start in range(0, len(due), _BATCH):
+        chunk = due[start : start + _BATCH]
+        values = {
+            "queue": BY_THE_CLOCK,
+            "tenant": str(tenant_id),
+            "ids": [mailbox_id for mailbox_id, _ in chunk],
+            "seconds": [seconds for _, seconds in chunk],
+        }
+        async with db.tenant(tenant_id) as session:
+            await session.execute(_DEFER_SUBSCRIBES, values)
 
 
 async def defer_switch(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, *, on: bool) -> bool:
     """Start (subscribe, then sync) or stop (unsubscribe) a mailbox."""
     task = START if on else STOP
-    lock = mailbox_lock(tenant_id, mailbox_id)
+    lock = subscription_lock(tenant_id, mailbox_id)
     return await defer(
         session,
         task,
         {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id},
+        queue=tenant_queue(tenant_id),
         lock=lock,
         queueing_lock=f"{task}:{lock}",
         priority=NOTIFIED_PRIORITY,
@@ -66,11 +171,12 @@ async def defer_switch(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: 
 
 async def defer_renew(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, *, anew: bool) -> bool:
     """Renew a mailbox's subscription, or make it ``anew`` where the provider removed it."""
-    lock = mailbox_lock(tenant_id, mailbox_id)
+    lock = subscription_lock(tenant_id, mailbox_id)
     return await defer(
         session,
         RENEW,
         {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "anew": anew},
+        queue=tenant_queue(tenant_id),
         lock=lock,
         queueing_lock=f"renew:{anew}:{lock}",
         priority=NOTIFIED_PRIORITY,
@@ -86,9 +192,10 @@ async def defer_restore(
         session,
         RESTORE,
         {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "run_id": run_id},
+        queue=tenant_queue(tenant_id),
         lock=lock,
         queueing_lock=f"restore:{run_id}:{lock}",
-        priority=RESTORE_PRIORITY,
+        priority=RESTORE_PRIORITY if at is None else PUT_OFF_PRIORITY,
         at=at,
     )
 
@@ -99,6 +206,68 @@ async def defer_housekeeping(session: AsyncSession, tenant_id: uuid.UUID, what: 
         session,
         HOUSEKEEPING,
         {"tenant_id": str(tenant_id), "what": what},
+        queue=BY_THE_CLOCK,
         queueing_lock=f"{what}:{tenant_id}",
         priority=-10,
+    )
+
+
+async def defer_backfill(
+    session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, run_id: int, *, at: datetime | None = None
+) -> bool:
+    """Go on with one mailbox's part of a backfill."""
+    lock = mailbox_lock(tenant_id, mailbox_id)
+    return await defer(
+        session,
+        BACKFILL,
+        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "run_id": run_id},
+        lock=lock,
+        queueing_lock=f"backfill:{run_id}:{lock}",
+        priority=BACKFILL_PRIORITY,
+        at=at,
+    )
+
+
+async def defer_move(
+    session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, move_id: int, *, at: datetime | None = None
+) -> bool:
+    """Move a message to where it was asked to be moved, or back."""
+    lock = mailbox_lock(tenant_id, mailbox_id)
+    return await defer(
+        session,
+        MOVE,
+        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "move_id": move_id},
+        lock=lock,
+        queueing_lock=f"move:{move_id}:{lock}",
+        priority=MOVE_PRIORITY,
+        at=at,
+    )
+
+
+async def defer_drain(
+    session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, *, at: datetime | None = None
+) -> bool:
+    """Finish what is half written in a mailbox and end its subscription, because its tenant leaves."""
+    lock = mailbox_lock(tenant_id, mailbox_id)
+    return await defer(
+        session,
+        DRAIN,
+        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id},
+        lock=lock,
+        queueing_lock=f"drain:{lock}",
+        priority=RESTORE_PRIORITY if at is None else PUT_OFF_PRIORITY,
+        at=at,
+    )
+
+
+async def defer_offboard(session: AsyncSession, tenant_id: uuid.UUID, *, at: datetime | None = None) -> bool:
+    """Take the next step of a tenant's off-boarding."""
+    lock = f"offboard:{tenant_id}"
+    return await defer(
+        session,
+        OFFBOARD,
+        {"tenant_id": str(tenant_id)},
+        lock=lock,
+        queueing_lock=lock,
+        at=at,
     )

@@ -31,6 +31,7 @@ class TenantStatus(StrEnum):
     PAUSED = "paused"
     REVOKED = "revoked"
     BLOCKED = "blocked"
+    LEAVING = "leaving"
 
 
 async def find_tenant(database: Database, provider: Provider, external_id: str) -> uuid.UUID | None:

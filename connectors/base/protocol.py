@@ -91,6 +91,15 @@ class MailboxConnector(Protocol):
             PermissionMissing: Writing is not allowed; nothing was written.
         """
 
+    async def way_back(self, ref: MessageRef) -> str:
+        """What :meth:`move_back` needs to put the message where it is now.
+
+        Asked and stored before a move, it survives a crash between the move and its record.
+
+        Raises:
+            MessageGone: It no longer exists.
+        """
+
     async def move(self, ref: MessageRef, place: Place) -> MoveResult:
         """Move to junk, quarantine or inbox; the result knows the way back."""
 

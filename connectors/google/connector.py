@@ -138,6 +138,10 @@ class GoogleConnector:
         """See the protocol and :mod:`connectors.google.replace`."""
         return await self._replacer.run(change, idempotency_key, record, resume)
 
+    async def way_back(self, ref: MessageRef) -> str:
+        """See the protocol."""
+        return await self._mover.way_back(ref)
+
     async def move(self, ref: MessageRef, place: Place) -> MoveResult:
         """See the protocol."""
         return await self._mover.move(ref, place)

@@ -27,6 +27,11 @@ class Mover:
         self._client = client
         self._quarantine: dict[str, str] = {}
 
+    async def way_back(self, ref: MessageRef) -> str:
+        """See :meth:`connectors.base.protocol.MailboxConnector.way_back`."""
+        now = await get_minimal(self._client, ref.mailbox, ref.id)
+        return _undo(set(now.labels))
+
     async def move(self, ref: MessageRef, place: Place) -> MoveResult:
         """See :meth:`connectors.base.protocol.MailboxConnector.move`."""
         before = await get_minimal(self._client, ref.mailbox, ref.id)
@@ -43,7 +48,7 @@ class Mover:
         if target in now and place is not Place.INBOX:
             # It is there already, so where it came from is not known any more: a release leads to the inbox.
             back = (now - {target}) | {names.INBOX}
-        undo = json.dumps({"v": 1, "labels": sorted(back)}, separators=(",", ":"))
+        undo = _undo(back)
         try:
             await self._set(ref, {target} - now, (away - {target}) & now)
         except InvalidLabel:
@@ -122,6 +127,10 @@ class Mover:
         if not label:
             raise MailboxUnavailable("Gmail made no quarantine label; the message was not moved.")
         return str(label)
+
+
+def _undo(labels: set[str]) -> str:
+    return json.dumps({"v": 1, "labels": sorted(labels)}, separators=(",", ":"))
 
 
 def _read_undo(undo: str) -> list[str]:

@@ -112,6 +112,10 @@ class MicrosoftConnector:
         del idempotency_key
         return await replace.replace_body(self._client, change, record, resume)
 
+    async def way_back(self, ref: MessageRef) -> str:
+        """See :func:`connectors.microsoft.move.way_back`."""
+        return await move.way_back(self._client, ref)
+
     async def move(self, ref: MessageRef, place: Place) -> MoveResult:
         """See :func:`connectors.microsoft.move.move`."""
         return await move.move(self._client, self._book, ref, place)

@@ -50,6 +50,16 @@ class Undo:
             raise ValueError("The record of the move cannot be read; the message was left where it is.") from error
 
 
+async def way_back(client: GraphClient, ref: MessageRef) -> str:
+    """The message's folder and read state as they are now, for :func:`move_back`.
+
+    Raises:
+        MessageGone: The message no longer exists.
+    """
+    current = await _look(client, ref)
+    return Undo(_text(current.get("parentFolderId")), current.get("isRead") is True).dump()
+
+
 async def move(client: GraphClient, book: FolderBook, ref: MessageRef, place: Place) -> MoveResult:
     """Move a message; where it is there already, nothing happens, so that asking again is safe.
 
