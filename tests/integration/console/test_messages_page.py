@@ -207,3 +207,20 @@ async def test_a_look_at_a_message_is_recorded_once_and_not_at_every_refresh(con
     console.clock.offset = timedelta(minutes=11)
     await browser.page(f"/messages/{message_id}")
     assert await looks() == ["ada@nordwind.example"] * 2
+
+
+async def test_pressing_a_column_head_again_turns_the_order_round(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    for age in range(3):
+        await add_message(
+            console, tenant_id, box, subject=f"Number {age}", seen_at=console.clock() - timedelta(hours=age)
+        )
+    page = await browser.page("/messages")
+    assert [row.split("Number ")[1][0] for row in rows(page, "message-row")] == ["0", "1", "2"]
+    turned = LexborHTMLParser(page).css_first("a.sorter")
+    assert turned is not None
+    page = await browser.page(str(turned.attributes["href"]))
+    assert [row.split("Number ")[1][0] for row in rows(page, "message-row")] == ["2", "1", "0"]
+    back = LexborHTMLParser(page).css_first("a.sorter")
+    assert back is not None
+    assert back.attributes["href"] == "/messages"
