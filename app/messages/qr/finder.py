@@ -29,7 +29,9 @@ _HARD_SIDE: Final = 1_600
 _SMALL_SIDE: Final = 700
 _MIN_SIDE: Final = 11
 _MAX_ROUNDS: Final = 4
-_MOST_PLACES: Final = 24
+MOST_PLACES: Final = 60
+"""Most places that look like finder patterns in a picture that is given to OpenCV."""
+_MOST_FOR_ARUCO: Final = 24
 
 
 class _Reading(NamedTuple):
@@ -143,14 +145,24 @@ def _first_result(attempts: Iterable[Callable[[Bitmap], list[_Reading]]], plane:
 
 
 def _opencv_attempts(orientation: int, places: int) -> list[Callable[[Bitmap], list[_Reading]]]:
+    """Return OpenCV's detectors, as far as the places that look like finder patterns are few enough for them.
+
+    Both try combinations of all such places: some hundreds keep them busy for minutes, and a picture can be
+    made to have them. Noise loses them when it is smoothed.
+    """
     attempts: list[Callable[[Bitmap], list[_Reading]]] = []
-    if places:
+    if places > MOST_PLACES:
+        attempts.append(lambda plane: _opencv_smoothed(plane, orientation))
+    elif places:
         attempts.append(lambda plane: _opencv(plane, orientation, cv2.QRCodeDetector()))
-    if 0 < places <= _MOST_PLACES:
-        # Reads a little that the other does not, but tries all triples of what looks like a finder pattern:
-        # noise made for it would keep it busy for minutes.
+    if 0 < places <= _MOST_FOR_ARUCO:
         attempts.append(lambda plane: _opencv(plane, orientation, cv2.QRCodeDetectorAruco()))
     return attempts
+
+
+def _opencv_smoothed(plane: Bitmap, orientation: int) -> list[_Reading]:
+    smooth = cv2.GaussianBlur(plane, (0, 0), 1.5).astype(np.uint8, copy=False)
+    return _opencv(smooth, orientation, cv2.QRCodeDetector()) if pattern_places(smooth) <= MOST_PLACES else []
 
 
 # -- zxing-cpp -----------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ import zxingcpp
 
 from app.messages.qr.bitmaps import Bitmap, Decoded, gray, load, on_ground
 from app.messages.qr.encode import CannotEncode, encode
-from app.messages.qr.finder import find_in_bitmap
+from app.messages.qr.finder import MOST_PLACES, find_in_bitmap
+from app.messages.qr.patterns import pattern_places
 from app.messages.qr.types import QrCode, QrLimits, Quad
 
 _LIMITS: Final = QrLimits()
@@ -310,6 +311,8 @@ def _ways_read(bitmap: Bitmap, code: QrCode, text: str, mirrored: bool) -> int:
 
 
 def _opencv_readings(view: Bitmap) -> list[bytes]:
+    if pattern_places(view) > MOST_PLACES:
+        return []
     try:
         done, texts, _, _ = cv2.QRCodeDetector().detectAndDecodeBytesMulti(view)
     except cv2.error:
@@ -343,6 +346,8 @@ def _texts_at(image: bytes, limits: QrLimits) -> list[tuple[str, Quad]]:
     for frame in decoded.frames:
         found += [(code.text, code.corners) for code in find_in_bitmap(frame, limits.max_codes)]
         plane = gray(on_ground(frame, 255))
+        if pattern_places(plane) > MOST_PLACES:
+            continue
         try:
             done, texts, places, _ = cv2.QRCodeDetector().detectAndDecodeBytesMulti(plane)
         except cv2.error:

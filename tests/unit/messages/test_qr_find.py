@@ -199,6 +199,21 @@ def test_pictures_without_codes_give_none() -> None:
     assert patterns.looks_like_codes(pictures.picture())
 
 
+def test_a_picture_made_of_finder_patterns_is_not_given_to_the_decoders_that_it_would_keep_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ring = np.pad(np.pad(np.pad(np.zeros((3, 3), np.uint8), 1, constant_values=1), 1), 1, constant_values=1)
+    image = np.tile(np.kron(ring * 255, np.ones((3, 3), np.uint8)), (20, 20)).astype(np.uint8)
+    assert patterns.pattern_places(image) > 300
+
+    def fail(*_: object) -> None:
+        raise AssertionError("given to OpenCV")
+
+    monkeypatch.setattr(cv2, "QRCodeDetector", fail)
+    monkeypatch.setattr(cv2, "QRCodeDetectorAruco", fail)
+    assert texts(pictures.file(image)) == []
+
+
 def test_at_most_the_allowed_number_of_codes_is_given() -> None:
     parts = [(pictures.picture(f"https://{n}.example/", scale=3), 120 * n, 10) for n in range(4)]
     data = pictures.file(pictures.on_canvas(520, 130, *parts))
