@@ -157,16 +157,20 @@ class GraphClient:
         self._token_until = 0.0
         self._refusal: ConnectorError | None = None
         self._refused_until = 0.0
+        self._wrote_at: float | None = None
 
     @property
     def requests(self) -> GraphRequests:
         """Builders of requests."""
         return graph_requests()
 
-    @property
-    def current_token(self) -> str:
-        """The token in use, or empty; for its roles only."""
-        return self._token
+    def note_write(self) -> None:
+        """A received message's body was changed: the permission to do so is there."""
+        self._wrote_at = self._clock()
+
+    def wrote_within(self, seconds: float) -> bool:
+        """Whether a received message's body was changed in the last seconds."""
+        return self._wrote_at is not None and self._clock() - self._wrote_at < seconds
 
     async def call(
         self,

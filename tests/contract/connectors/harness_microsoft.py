@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from connectors.base.http import HttpPolicy, SharedHttp
 from connectors.base.types import BodyContent, Content, FetchedMessage, Mailbox, MessageRef, Provider
@@ -162,6 +173,12 @@ class MicrosoftHarness:
         self.state.revoke(self.tenant.id, self.emulators.client_id)
         self.state.grant(self.tenant.id, self.emulators.client_id, roles)
 
+    def expire_token(self, connector: MicrosoftConnector) -> None:
+        """An hour passes for the token in use, which the connector takes for fresh."""
+        application = self.state.applications[self.emulators.client_id]
+        tokens = self.emulators.world.microsoft_service.tokens
+        connector._client._token = tokens.app_token(self.tenant, application, application.roles, seconds=-60)
+
     def forbid_writing(self) -> None:
         """See the protocol."""
         self.grant_only("Mail.ReadWrite", "User.Read.All")
@@ -177,3 +194,36 @@ class MicrosoftHarness:
 
 def _mailbox(person: Person) -> Mailbox:
     return Mailbox(person.id, person.address, person.name)
+
+
+@contextlib.contextmanager
+def graph_that(graph_url: str, answer: Callable[[Request], Response | None]) -> Iterator[str]:
+    """A Graph that answers some requests in its own way and passes the others on; gives its address."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    base = f"http://127.0.0.1:{listener.getsockname()[1]}/v1.0"
+
+    async def forward(request: Request) -> Response:
+        own = answer(request)
+        if own is not None:
+            return own
+        kept = ("authorization", "prefer", "if-match", "content-type")
+        async with httpx.AsyncClient() as client:
+            passed = await client.request(
+                request.method,
+                f"{graph_url}/{request.path_params['rest']}?{request.url.query}",
+                headers={name: request.headers[name] for name in kept if name in request.headers},
+                content=await request.body(),
+            )
+        body = passed.content.replace(graph_url.encode(), base.encode())
+        return Response(body, passed.status_code, media_type="application/json")
+
+    app = Starlette(routes=[Route("/v1.0/{rest:path}", forward, methods=["GET", "POST", "PATCH", "DELETE"])])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield base
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
-import socket
-import threading
-from collections.abc import Iterator
 
-import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from connectors.base.errors import (
     CursorExpired,
@@ -30,7 +22,7 @@ from tests.contract.connectors.harness import (
     mail,
     protect,
 )
-from tests.contract.connectors.harness_microsoft import MicrosoftHarness
+from tests.contract.connectors.harness_microsoft import MicrosoftHarness, graph_that
 
 
 def an_hour_ago() -> dt.datetime:
@@ -168,32 +160,11 @@ async def test_every_half_hour_every_folder_is_asked(microsoft: MicrosoftHarness
         await microsoft.connector.changes(microsoft.ada, stale.dump(), an_hour_ago())
 
 
-@contextlib.contextmanager
-def refusing_filters(graph_url: str) -> Iterator[str]:
-    """A Graph that refuses ``$filter`` in delta, as some mailboxes do (microsoft-graph-docs issue 18636)."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    base = f"http://127.0.0.1:{listener.getsockname()[1]}/v1.0"
-
-    async def forward(request: Request) -> Response:
-        if "/delta" in request.url.path and "$filter" in request.query_params:
-            return JSONResponse({"error": {"code": "ErrorInvalidUrlQuery", "message": "not supported"}}, 400)
-        async with httpx.AsyncClient() as client:
-            headers = {"authorization": request.headers["authorization"], "prefer": request.headers["prefer"]}
-            url = f"{graph_url}/{request.path_params['rest']}?{request.url.query}"
-            answer = await client.get(url, headers=headers)
-        body = answer.content.replace(graph_url.encode(), base.encode())
-        return Response(body, answer.status_code, media_type="application/json")
-
-    app = Starlette(routes=[Route("/v1.0/{rest:path}", forward)])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        yield base
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
+def refuse_filters(request: Request) -> Response | None:
+    """As some mailboxes do in delta (microsoft-graph-docs issue 18636)."""
+    if "/delta" in request.url.path and "$filter" in request.query_params:
+        return JSONResponse({"error": {"code": "ErrorInvalidUrlQuery", "message": "not supported"}}, 400)
+    return None
 
 
 async def test_a_mailbox_that_refuses_to_filter_is_read_whole_and_still_bounded(
@@ -203,7 +174,7 @@ async def test_a_mailbox_that_refuses_to_filter_is_read_whole_and_still_bounded(
     microsoft.advance(7_200)
     expected = {microsoft.deliver(microsoft.ada, mail(f"new {n}")).id for n in range(3)}
     since = microsoft.emulators.world.clock.now() - dt.timedelta(seconds=600)
-    with refusing_filters(microsoft.emulators.graph_url) as url:
+    with graph_that(microsoft.emulators.graph_url, refuse_filters) as url:
         connector = microsoft.new_connector(graph_url=url, graph_scope="https://graph.microsoft.com/.default")
 
         page = await connector.changes(microsoft.ada, None, since)

@@ -22,7 +22,7 @@ from connectors.base.types import (
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.testing import running_emulators
 from connectors.microsoft import errors
-from connectors.microsoft.client import token_roles
+from connectors.microsoft.client import graph_requests, token_roles
 from connectors.microsoft.config import ClientSecret
 from connectors.microsoft.fetch import VERB_STREAM
 from connectors.microsoft.folders import QUARANTINE_NAME
@@ -293,11 +293,13 @@ async def test_every_way_of_being_gone_is_revoked_access(microsoft: MicrosoftHar
 
 async def test_an_expired_token_is_renewed_on_the_way(microsoft: MicrosoftHarness) -> None:
     ref = microsoft.deliver(microsoft.ada, mail())
-    await microsoft.connector.fetch(ref)
+    connector = microsoft.new_connector()
+    await connector.fetch(ref)
+    microsoft.expire_token(connector)
+    sent = connector.http.counters.sent
 
-    microsoft.advance(4_000)  # the token in use has expired for Graph
-
-    assert (await microsoft.connector.fetch(ref)).ref == ref
+    assert (await connector.fetch(ref)).ref == ref
+    assert connector.http.counters.sent - sent == 3  # refused, the token, and again
 
 
 async def test_a_user_without_a_mailbox_is_unavailable_alone(microsoft: MicrosoftHarness) -> None:
@@ -319,3 +321,8 @@ async def test_a_restarted_provider_is_reached_again() -> None:
     with pytest.raises(errors.Unavailable):
         await harness.connector.fetch(ref)
     await harness.aclose()
+
+
+async def test_the_sdk_builds_requests_and_cannot_send_them() -> None:
+    with pytest.raises(AssertionError, match="must not send"):
+        await graph_requests()._sdk.users.get()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from connectors.base.errors import (
     PermissionMissing,
@@ -28,7 +30,7 @@ from tests.contract.connectors.harness import (
     protect,
     restore,
 )
-from tests.contract.connectors.harness_microsoft import MicrosoftHarness
+from tests.contract.connectors.harness_microsoft import MicrosoftHarness, graph_that
 
 
 async def test_the_message_keeps_its_id_and_only_its_body_changes(microsoft: MicrosoftHarness) -> None:
@@ -162,6 +164,41 @@ async def test_the_rule_of_31_december_2026_is_a_named_missing_permission(
 
     assert caught.value.which == "Mail-Advanced.ReadWrite.All"
     assert OLD_LINK.split("?")[0] in microsoft.message(message.ref).body
+
+
+async def test_one_message_that_cannot_be_changed_does_not_stop_the_tenant(microsoft: MicrosoftHarness) -> None:
+    fine, odd = (microsoft.deliver(microsoft.ada, mail(f"{n}")) for n in range(2))
+
+    def refuse_one(request: Request) -> Response | None:
+        if request.method == "PATCH" and request.url.path.endswith(odd.id):
+            return JSONResponse({"error": {"code": "ErrorAccessDenied", "message": "Access is denied."}}, 403)
+        return None
+
+    with graph_that(microsoft.emulators.graph_url, refuse_one) as url:
+        connector = microsoft.new_connector(graph_url=url)
+        change = protect(microsoft, await connector.fetch(odd))
+        with pytest.raises(PermissionMissing):  # nothing tells yet that the permission works
+            await connector.replace(change, "key", Journal())
+        await connector.replace(protect(microsoft, await connector.fetch(fine)), "key", Journal())
+        with pytest.raises(errors.ConnectorError, match="changed others") as caught:
+            await connector.replace(change, "key", Journal())
+
+    assert not isinstance(caught.value, PermissionMissing)
+    assert OLD_LINK.split("?")[0] in microsoft.message(odd).body
+
+
+async def test_a_permission_withdrawn_after_other_messages_were_changed_is_missing(
+    microsoft: MicrosoftHarness,
+) -> None:
+    first, second = (microsoft.deliver(microsoft.ada, mail(f"{n}")) for n in range(2))
+    connector = microsoft.new_connector()
+    await connector.replace(protect(microsoft, await connector.fetch(first)), "key", Journal())
+    change = protect(microsoft, await connector.fetch(second))
+    microsoft.forbid_writing()
+    microsoft.expire_token(connector)
+
+    with pytest.raises(PermissionMissing):
+        await connector.replace(change, "key", Journal())
 
 
 async def test_before_that_day_the_ordinary_permission_suffices(microsoft: MicrosoftHarness) -> None:
