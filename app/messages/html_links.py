@@ -9,6 +9,7 @@ first counts. Images and style sheets are no links.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +18,7 @@ import turbohtml
 from app.messages import markup
 from app.messages.charsets import View
 from app.messages.types import LinkKind
-from app.messages.urls import TargetClass, resolve
+from app.messages.urls import TargetClass, is_parsable, resolve
 
 _SELECTOR: Final = (
     "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript,"
@@ -95,6 +96,7 @@ class Found:
         document: The parsed document.
         parsed: The text that was parsed, of the same length as the view.
         frames: Targets of frames and plug-ins, which load without a click.
+        is_ours: Tells whether an address is on the gateway.
         has_noscript: Whether scripting decides how the text is read.
     """
 
@@ -105,18 +107,26 @@ class Found:
     parsed: str
     has_noscript: bool = False
     frames: list[str] = field(default_factory=list)
+    is_ours: Callable[[str], bool] = lambda url: False
 
 
-def find_links(view: View) -> Found:
-    """Find the links of an HTML part, apart from bare addresses in its text."""
+def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False) -> Found:
+    """Find the links of an HTML part, apart from bare addresses in its text.
+
+    Args:
+        view: The part's text.
+        is_ours: Tells whether an address is on the gateway: a base there is one that was rewritten already, and
+            nothing is resolved against it.
+    """
     parsed = markup.parseable(view.text)
     document = markup.parse(parsed)
     found = Found([], [], [], document, parsed)
+    found.is_ours = is_ours
     base = _scan(view, parsed, document, 0, 0, None, found)
     if found.has_noscript:
         # A browser with scripting reads the content of noscript as text, which moves where tags begin.
         seen = {candidate.start for candidate in found.candidates}
-        other = Found([], [], [], document, parsed)
+        other = Found([], [], [], document, parsed, is_ours=is_ours)
         _scan(view, parsed, markup.parse(parsed, scripting=True), 0, 0, base, other)
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
     if "[if" in parsed or "[IF" in parsed or "[If" in parsed or "[iF" in parsed:
@@ -130,14 +140,14 @@ def _position(candidate: Candidate) -> tuple[int, int]:
     return candidate.start, candidate.end
 
 
-def _base_of(elements: list[markup.Element], view: View) -> str | None:
+def _base_of(elements: list[markup.Element], view: View, is_ours: Callable[[str], bool]) -> str | None:
     """The base URL of a document: that of its first ``base`` element with an ``href``."""
     for element in elements:
         if element.tag == "base" and element.namespace is turbohtml.Namespace.HTML:
             value = element.attr("href")
             if value is not None:
                 target, url = resolve(view.human(value), None)
-                return url if target is TargetClass.HTTP else None
+                return url if target is TargetClass.HTTP and is_parsable(url) and not is_ours(url) else None
     return None
 
 
@@ -147,7 +157,7 @@ def _scan(
     """Collect the links of one parsed (part of the) source that begins at `offset` of the view; return its base."""
     last = -1
     elements = document.select(_SELECTOR)
-    base = _base_of(elements, view) or base
+    base = _base_of(elements, view, found.is_ours) or base
     for element in elements:
         position = element.source_col
         if position is None or position == last:

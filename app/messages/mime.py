@@ -27,7 +27,7 @@ _WANTED = frozenset(
 )
 _NAME = re.compile(rb"[!-9;-~]*\Z")
 _LINES = re.compile(rb"\r\n|\r|\n")
-_SEPARATOR = re.compile(rb"(?:\A|[\r\n])(?:\r\n|\r|\n)\Z")
+_SEPARATOR = re.compile(rb"(?:\A|\n|\r(?!\n))(?:\r\n|\r|\n)\Z")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _DELIMITER = re.compile(rb"(?:\r\n|\r|\n)--")
 _END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
@@ -254,9 +254,7 @@ class _Scanner:
         while True:
             raw = self.raw
             headers, repeated, body = _read_headers(raw, start, self._header_limit(start))
-            if (start < body and raw[body - 1] not in b"\r\n") or not _SEPARATOR.search(
-                raw, max(body - 4, start), body
-            ):
+            if not _SEPARATOR.search(raw[max(body - 4, start) : body]):
                 self.defects.append(("no_separator", path))
             kind = _content_type(headers, default)
             parent = self.stack[-1] if self.stack else None

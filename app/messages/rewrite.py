@@ -76,7 +76,7 @@ class Writer:
             part: MIME part path.
             source_of: Raw bytes behind a range of the view.
         """
-        found = find_links(view)
+        found = find_links(view, self.is_ours)
         candidates = found.candidates
         for frame in found.frames:
             self.findings.append(self.judge.frame(frame, part))

@@ -15,7 +15,9 @@ from app.messages.rewrite import Writer, splices
 from app.messages.transfer import Base64Body, Body, RawSplice, Splice, open_body
 from app.messages.types import (
     BodyResult,
+    LinkAction,
     LinkKind,
+    RewrittenLink,
     SkipReason,
     TransformPlan,
     TransformResult,
@@ -90,7 +92,8 @@ class _Message:
             writer.warn(
                 "structure_at_risk", "", "A header runs into its body, so that a change would be read as header."
             )
-            return TransformResult(self.raw, False, tuple(writer.links), tuple(writer.warnings))
+            left = tuple(RewrittenLink(found.link, LinkAction.LEAVE, None) for found in writer.links)
+            return TransformResult(self.raw, False, left, tuple(writer.warnings))
         if strip_marker(self.raw) != self.raw:
             # It came with a field that restoring would take for ours: only a record can tell.
             self.raw_splices.append(RawSplice(0, 0, b"", False))

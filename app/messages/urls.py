@@ -96,6 +96,11 @@ def resolve(value: str, base: str | None = None) -> tuple[TargetClass, str]:
     return (TargetClass.DANGEROUS if is_dangerous(name) else TargetClass.OTHER), value
 
 
+def is_parsable(url: str) -> bool:
+    """Whether a browser takes an absolute URL for one."""
+    return _parsed(url, None) is not None
+
+
 def is_dangerous(scheme: str) -> bool:
     """Whether a lower-case scheme runs code, opens a local file or starts a program rather than a web page."""
     if scheme in _SAFE_SCHEMES or scheme in _HARMLESS_SPECIAL:

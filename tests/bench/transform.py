@@ -4,8 +4,8 @@
 
 Measures generated mails of several sizes and every message of the folders given: messages and megabytes per second,
 milliseconds per message at p50 and p99, and two ratios: to ``turbohtml.parse(source_locations=True)`` of the same
-HTML alone (to reach: at most 4), and to a rewrite with ``email`` and BeautifulSoup (to reach: at least 15 times faster). Then
-the curve: time against size for the shapes of input that make a careless implementation quadratic.
+HTML alone (to reach: at most 4), and to a rewrite with ``email`` and BeautifulSoup (to reach: at least 15 times
+faster). Then the curve: time against size for the shapes of input that make a careless implementation quadratic.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _WORDS = (
 _ROW = (
     '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"><tr>'
     '<td align="center" style="padding:12px 24px;font-family:Arial,Helvetica,sans-serif;font-size:14px;color:#333333">'
-    '{words} <strong>{words}</strong><br>\n<img src="https://images.example/{n}.png" width="120" alt=""></td></tr></table>\n'
+    "{words} <strong>{words}</strong><br>\n"
+    '<img src="https://images.example/{n}.png" width="120" alt=""></td></tr></table>\n'
 )
 _LINK = '<a href="https://www.shop{n}.example/path/{n}?id={n}&amp;utm_source=mail" style="color:#0066cc">{words}</a>\n'
 
