@@ -304,6 +304,8 @@ class Base64Body(Body):
     def __init__(self, raw: bytes, eol: bytes) -> None:
         self.raw = raw
         self.default_eol = eol
+        self.space = b" "
+        """A space in the charset of the text."""
         self.layout, core = _layout(raw, eol)
         self.data = _decode_base64(core)
 
@@ -322,6 +324,10 @@ class Base64Body(Body):
             pieces += (self.data[at : splice.start], splice.new)
             at = splice.end
         pieces.append(self.data[at:])
+        if self.layout.tail.strip():
+            # Readers stop at the padding: without one they would read on in what stands behind it.
+            while sum(map(len, pieces)) % 3 == 0:
+                pieces.append(self.space)
         new = _encode_base64(b"".join(pieces), self.layout)
         # Restoring sees only the new text: it must find the same layout in it.
         token = (

@@ -182,6 +182,8 @@ class _Message:
             self.pictures.in_text(view, part.path)
         if not changes:
             return
+        if isinstance(body, Base64Body):
+            body.space = view.encode(" ")
         made = body.write(splices(view, changes))
         if isinstance(body, Base64Body) and body.defective:
             self.writer.warn(
