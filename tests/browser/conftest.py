@@ -17,8 +17,9 @@ def demo(chromium: str) -> Iterator[Demo]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium. Playwright keeps an event loop while it is open, so it is closed before other modules run."""
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         yield started
