@@ -169,9 +169,9 @@ def _quote(text: bytes) -> str:
 
 
 def _canonical_host(host: bytes) -> str:
-    if not host.isascii():
-        host = _idna(host)
     host = _DOTS_RE.sub(b".", host).strip(b".").lower()
+    if not host.isascii():
+        host = _idna(host).lower()
     address = _parse_ipv4(host)
     return address if address is not None else _quote(host)
 

@@ -109,6 +109,13 @@ def url_signals(url: str, own_domains: frozenset[str] = frozenset()) -> tuple[Si
     return tuple(signals)
 
 
+def is_anonymous_host(host: str) -> bool:
+    """Whether nobody answers with a name for what is on a host: a public IP address, or free hosting."""
+    if is_ip(host):
+        return not _is_private(host.strip("[]"))
+    return any(suffix in FREE_HOSTING for suffix in _suffixes(host))
+
+
 def embedded_target(url: str) -> str | None:
     """An absolute web address that an address carries along (an open redirector, a tracker), or None."""
     try:
@@ -194,10 +201,7 @@ def _about_address(host: str, parsed: ada_url.URL) -> Iterator[Signal]:
     if "." in name and name.rpartition(".")[2].lower() in RUNNABLE:
         yield _signal("download", 35, name=name[-60:])
     asked = next((word for word in _WORD_RE.findall(path.lower()) if word in _SUSPECT_WORDS), None)
-    anonymous = any(suffix in FREE_HOSTING for suffix in _suffixes(host)) or (
-        is_ip(host) and not _is_private(host.strip("[]"))
-    )
-    if asked is not None and anonymous:
+    if asked is not None and is_anonymous_host(host):
         yield _signal("suspicious_path", 25, word=asked)
     inner = embedded_target(parsed.href)
     if inner is not None:
