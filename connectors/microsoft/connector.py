@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from connectors.base.http import SharedHttp
 from connectors.base.types import (
@@ -30,6 +31,9 @@ from connectors.microsoft.config import MicrosoftConfig
 from connectors.microsoft.errors import MAX_REQUEST_BYTES
 from connectors.microsoft.folders import FolderBook
 from connectors.microsoft.subscriptions import MAX_LIFETIME, Subscriptions
+
+if TYPE_CHECKING:
+    from connectors.base.protocol import MailboxConnector
 
 
 class MicrosoftConnector:
@@ -128,3 +132,9 @@ class MicrosoftConnector:
         """Close the connections, unless the client is shared."""
         if self._owns_http:
             await self.http.aclose()
+
+
+if TYPE_CHECKING:
+
+    def _implements(made: MicrosoftConnector) -> MailboxConnector:
+        return made

@@ -22,7 +22,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import httpx
@@ -37,6 +37,9 @@ from connectors.base.types import ConsentAnswer, ConsentInstructions, Provider, 
 from connectors.microsoft.assertion import client_authentication
 from connectors.microsoft.config import MicrosoftConfig
 from connectors.microsoft.errors import OUR_FAULT_CODES, entra_codes
+
+if TYPE_CHECKING:
+    from connectors.base.protocol import IdentityProvider
 
 ADMIN_ROLES = frozenset(
     {
@@ -318,3 +321,9 @@ def _refused_code(text: str) -> ConnectorError:
 def _printable(text: str) -> str:
     """Text of a query string, fit for a page or a log: no control characters, cut."""
     return "".join(char if char.isprintable() else " " for char in text)[:_MAX_ERROR_TEXT].strip()
+
+
+if TYPE_CHECKING:
+
+    def _implements(made: MicrosoftIdentity) -> IdentityProvider:
+        return made

@@ -14,9 +14,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connectors.base.types import Hint, HintKind, Provider
+
+if TYPE_CHECKING:
+    from connectors.base.protocol import NotificationReader
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_ENTRIES = 5_000
@@ -119,3 +122,9 @@ def _message_id(entry: dict[str, Any]) -> str:
     data = entry.get("resourceData")
     value = data.get("id") if isinstance(data, dict) else None
     return value if isinstance(value, str) and _MESSAGE_ID.fullmatch(value) else ""
+
+
+if TYPE_CHECKING:
+
+    def _implements(made: MicrosoftNotifications) -> NotificationReader:
+        return made

@@ -56,12 +56,29 @@ class Call(Enum):
 class ProviderHarness(Protocol):
     """One connected organisation."""
 
-    provider: Provider
-    connector: MailboxConnector
-    notifications: NotificationReader
-    ada: Mailbox
-    ben: Mailbox
-    cleo: Mailbox
+    @property
+    def provider(self) -> Provider:
+        """Which provider."""
+
+    @property
+    def connector(self) -> MailboxConnector:
+        """The connector under test."""
+
+    @property
+    def notifications(self) -> NotificationReader:
+        """The reader of the provider's notifications."""
+
+    @property
+    def ada(self) -> Mailbox:
+        """The administrator's mailbox."""
+
+    @property
+    def ben(self) -> Mailbox:
+        """A mailbox."""
+
+    @property
+    def cleo(self) -> Mailbox:
+        """Another."""
 
     def new_connector(self, policy: HttpPolicy = QUICK) -> MailboxConnector:
         """Another connector for the same organisation, as after a restart; the harness closes it."""

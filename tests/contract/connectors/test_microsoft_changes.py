@@ -9,13 +9,13 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from connectors.base import errors
 from connectors.base.errors import (
     CursorExpired,
 )
 from connectors.base.types import (
     Place,
 )
-from connectors.microsoft import errors
 from connectors.microsoft.changes import PAGE, SWEEP_SECONDS, Cursor
 from tests.contract.connectors.harness import (
     Journal,

@@ -7,6 +7,7 @@ import datetime as dt
 
 import pytest
 
+from connectors.base import errors
 from connectors.base.errors import (
     AccessRevoked,
     MailboxUnavailable,
@@ -21,7 +22,6 @@ from connectors.base.types import (
 )
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.testing import running_emulators
-from connectors.microsoft import errors
 from connectors.microsoft.client import graph_requests, token_roles
 from connectors.microsoft.config import ClientSecret
 from connectors.microsoft.fetch import VERB_STREAM

@@ -6,6 +6,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from connectors.base import errors
 from connectors.base.errors import (
     PermissionMissing,
     TooLarge,
@@ -19,7 +20,6 @@ from connectors.base.types import (
     ReplaceState,
     ReplaceStep,
 )
-from connectors.microsoft import errors
 from tests.contract.connectors.harness import (
     NEW_LINK,
     OLD_LINK,
