@@ -32,6 +32,7 @@ _MAX_ROUNDS: Final = 4
 MOST_PLACES: Final = 60
 """Most places that look like finder patterns in a picture that is given to OpenCV."""
 _MOST_FOR_ARUCO: Final = 24
+_ONE_CODE_SIDE: Final = 400
 
 
 class _Reading(NamedTuple):
@@ -147,8 +148,9 @@ def _first_result(attempts: Iterable[Callable[[Bitmap], list[_Reading]]], plane:
 def _opencv_attempts(orientation: int, places: int) -> list[Callable[[Bitmap], list[_Reading]]]:
     """Return OpenCV's detectors, as far as the places that look like finder patterns are few enough for them.
 
-    Both try combinations of all such places: some hundreds keep them busy for minutes, and a picture can be
-    made to have them. Noise loses them when it is smoothed.
+    Looking for several codes, both try combinations of all such places: some hundreds keep them busy for
+    minutes, and a picture can be made to have them. Then a small picture is searched for one code, and a large
+    one is smoothed first, which noise does not survive.
     """
     attempts: list[Callable[[Bitmap], list[_Reading]]] = []
     if places > MOST_PLACES:
@@ -161,6 +163,10 @@ def _opencv_attempts(orientation: int, places: int) -> list[Callable[[Bitmap], l
 
 
 def _opencv_smoothed(plane: Bitmap, orientation: int) -> list[_Reading]:
+    if max(plane.shape) <= _ONE_CODE_SIDE:
+        readings = _opencv(plane, orientation, cv2.QRCodeDetector(), several=False)
+        if readings:
+            return readings
     smooth = cv2.GaussianBlur(plane, (0, 0), 1.5).astype(np.uint8, copy=False)
     return _opencv(smooth, orientation, cv2.QRCodeDetector()) if pattern_places(smooth) <= MOST_PLACES else []
 
@@ -232,14 +238,24 @@ def _stretched(plane: Bitmap) -> Bitmap:
 # -- OpenCV --------------------------------------------------------------------------------------------
 
 
-def _opencv(plane: Bitmap, orientation: int, detector: cv2.QRCodeDetector | cv2.QRCodeDetectorAruco) -> list[_Reading]:
+def _opencv(
+    plane: Bitmap,
+    orientation: int,
+    detector: cv2.QRCodeDetector | cv2.QRCodeDetectorAruco,
+    *,
+    several: bool = True,
+) -> list[_Reading]:
     scale = min(1.0, _OPENCV_SIDE / max(plane.shape))
     small = plane if scale == 1.0 else cv2.resize(plane, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     mirrored = orientation in (2, 4, 5, 7)
     if mirrored:
         small = cv2.flip(small, 1)
     try:
-        done, texts, points, _ = detector.detectAndDecodeBytesMulti(small)
+        if several:
+            done, texts, points, _ = detector.detectAndDecodeBytesMulti(small)
+        else:
+            raw, points, _ = detector.detectAndDecodeBytes(small)
+            done, texts = bool(raw), (raw,)
     except cv2.error:
         return []
     if not done or points is None:

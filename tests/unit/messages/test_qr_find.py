@@ -199,7 +199,7 @@ def test_pictures_without_codes_give_none() -> None:
     assert patterns.looks_like_codes(pictures.picture())
 
 
-def test_a_picture_made_of_finder_patterns_is_not_given_to_the_decoders_that_it_would_keep_busy(
+def test_a_picture_made_of_finder_patterns_is_not_given_to_the_searches_that_it_would_keep_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ring = np.pad(np.pad(np.pad(np.zeros((3, 3), np.uint8), 1, constant_values=1), 1), 1, constant_values=1)
