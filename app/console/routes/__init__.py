@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from app.console.routes import (
-    api,
-    audit,
-    clicks,
-    connector,
-    lists,
-    messages,
-    my_clicks,
-    onboarding,
-    overview,
-    people,
-    settings,
-    sign_in,
-)
+from app.console.routes.api import router as api_router
+from app.console.routes.audit import router as audit_router
+from app.console.routes.clicks import router as clicks_router
+from app.console.routes.connector import router as connector_router
+from app.console.routes.lists import router as lists_router
+from app.console.routes.messages import router as messages_router
+from app.console.routes.my_clicks import router as my_clicks_router
+from app.console.routes.onboarding import router as onboarding_router
+from app.console.routes.overview import router as overview_router
+from app.console.routes.people import router as people_router
+from app.console.routes.settings import router as settings_router
+from app.console.routes.sign_in import router as sign_in_router
 
 ROUTERS = (
-    sign_in.router,
-    onboarding.router,
-    overview.router,
-    messages.router,
-    clicks.router,
-    lists.router,
-    connector.router,
-    people.router,
-    audit.router,
-    settings.router,
-    my_clicks.router,
-    api.router,
+    sign_in_router,
+    onboarding_router,
+    overview_router,
+    messages_router,
+    clicks_router,
+    lists_router,
+    connector_router,
+    people_router,
+    audit_router,
+    settings_router,
+    my_clicks_router,
+    api_router,
 )
