@@ -16,6 +16,7 @@ from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
 from app.settings import Settings
 from connectors import registry
+from connectors.base.http import SharedHttp
 from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationReader
 from connectors.base.types import Provider
 
@@ -58,6 +59,11 @@ class LoadedProviders:
         self._connectors: dict[TenantGrant, MailboxConnector] = {}
         self._identities: dict[Provider, IdentityProvider] = {}
         self._readers: dict[Provider, NotificationReader] = {}
+        self._https: dict[Provider, SharedHttp] = {}
+
+    def _http(self, provider: Provider) -> SharedHttp:
+        """One HTTP client per provider: all tenants share its connections, each mailbox has its own gate."""
+        return self._https.setdefault(provider, SharedHttp())
 
     def configured(self) -> tuple[Provider, ...]:
         """Providers that this installation has credentials for."""
@@ -77,7 +83,9 @@ class LoadedProviders:
     def identity(self, provider: Provider) -> IdentityProvider:
         """Sign-in and consent."""
         if provider not in self._identities:
-            made: IdentityProvider = registry.load(provider, "identity")(self._config(provider))
+            made: IdentityProvider = registry.load(provider, "identity")(
+                self._config(provider), http=self._http(provider)
+            )
             self._identities[provider] = made
         return self._identities[provider]
 
@@ -87,7 +95,7 @@ class LoadedProviders:
             current, *older = (
                 self._keys.derive(number, "marker", grant.tenant_id.bytes) for number in self._keys.numbers
             )
-            options: dict[str, Any] = {"marker_key": current}
+            options: dict[str, Any] = {"marker_key": current, "http": self._http(grant.provider)}
             if grant.provider is Provider.GOOGLE:
                 options |= {"admin_address": grant.admin_address, "older_marker_keys": tuple(older)}
             make = registry.load(grant.provider, "connector")
@@ -99,7 +107,7 @@ class LoadedProviders:
         if provider not in self._readers:
             make = registry.load(provider, "notifications")
             made: NotificationReader = (
-                make() if provider is Provider.MICROSOFT else make(self._config(provider))
+                make() if provider is Provider.MICROSOFT else make(self._config(provider), http=self._http(provider))
             )
             self._readers[provider] = made
         return self._readers[provider]
@@ -110,10 +118,9 @@ class LoadedProviders:
             await connector.aclose()
         for identity in self._identities.values():
             await identity.aclose()
-        for reader in self._readers.values():
-            close = getattr(reader, "aclose", None)
-            if close is not None:
-                await close()
+        for http in self._https.values():
+            await http.aclose()
+        self._https.clear()
         self._connectors.clear()
         self._identities.clear()
         self._readers.clear()
@@ -157,9 +164,7 @@ def _google_config(settings: Settings) -> Any:
     return GoogleConfig(
         service_account=account,
         oidc_client_id=settings.google_client_id,
-        oidc_client_secret=(
-            settings.google_client_secret.get_secret_value() if settings.google_client_secret else ""
-        ),
+        oidc_client_secret=(settings.google_client_secret.get_secret_value() if settings.google_client_secret else ""),
         pubsub_topic=settings.google_pubsub_topic,
         pubsub_subscription=settings.google_pubsub_subscription,
         push_audience=settings.google_push_audience or f"{settings.intake_url.rstrip('/')}/hooks/google",
