@@ -63,7 +63,7 @@ def package_links(data: bytes, limits: AttachmentLimits) -> AttachmentLinks:
         if not name.lower().endswith((".xml", ".rels", ".vml", ".html", ".htm")):
             _note_part(name, collector)
             continue
-        content = _unpacked(package, member, left)
+        content = unpacked(package, member, left)
         if content is None:
             collector.note("parts that are damaged or unpack to too much were not looked at")
             continue
@@ -72,8 +72,17 @@ def package_links(data: bytes, limits: AttachmentLimits) -> AttachmentLinks:
     return collector.result(kind)
 
 
-def _unpacked(package: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes | None:
-    """Unpack one part, whatever size it claims, up to a limit."""
+def unpacked(package: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes | None:
+    """Unpack one member of a package, whatever size it claims.
+
+    Args:
+        package: The open package.
+        member: Which member.
+        most: Most bytes to unpack.
+
+    Returns:
+        Its content; None where it is damaged, encrypted, packed in an unknown way or larger. Never raises.
+    """
     pieces = bytearray()
     try:
         with package.open(member) as stream:

@@ -1,7 +1,7 @@
 """QR codes in mail: find them, make them unreadable, or put another in their place.
 
 Pure: bytes and bitmaps in, values out. Nothing that a code says is ever fetched. Modules by where a code can
-stand: images (here), :mod:`~app.messages.qr.svg`, :mod:`~app.messages.qr.pdf` and
+stand: images (here), :mod:`~app.messages.qr.svg`, :mod:`~app.messages.qr.pdf`, :mod:`~app.messages.qr.documents` and
 :mod:`~app.messages.qr.html_blocks`.
 """
 
