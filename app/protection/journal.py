@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,6 +22,7 @@ from connectors.base.types import FetchedMessage, ReplaceState
 
 MAX_STORED_LINKS = 2_000
 _UNDO = "message-undo"
+_LONGEST_REST_SECONDS = 300.0
 
 
 def undo_scope(tenant_id: uuid.UUID, message_id: int) -> bytes:
@@ -119,14 +121,55 @@ async def forget(session: AsyncSession, message_id: int) -> None:
     await session.execute(delete(MessageRow).where(*_this(session, message_id)))
 
 
-async def unfinished(session: AsyncSession, mailbox_id: int) -> list[tuple[int, str, str]]:
-    """Messages that an earlier try left half way, oldest first: id, the provider's id, state."""
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A message that an earlier try left half way.
+
+    Attributes:
+        id: Its number.
+        external_id: The provider's id under which it was first seen.
+        state: How far it came.
+        due: When it may be tried again; None: at once.
+    """
+
+    id: int
+    external_id: str
+    state: str
+    due: datetime | None
+
+
+async def unfinished(session: AsyncSession, mailbox_id: int) -> list[Unfinished]:
+    """Messages that an earlier try left half way, oldest first.
+
+    One that failed is tried again after a while that doubles with each try; one whose worker died, at once.
+    """
+    last_retry = func.max(MessageEvent.at).label("last_retry")
     rows = await session.execute(
-        select(MessageRow.id, MessageRow.external_id, MessageRow.state)
+        select(MessageRow.id, MessageRow.external_id, MessageRow.state, MessageRow.attempts, last_retry)
+        .outerjoin(
+            MessageEvent,
+            (MessageEvent.tenant_id == MessageRow.tenant_id)
+            & (MessageEvent.message_id == MessageRow.id)
+            & (MessageEvent.kind == "retry"),
+        )
         .where(MessageRow.mailbox_id == mailbox_id, MessageRow.state.in_([s.value for s in UNFINISHED]))
+        .group_by(MessageRow.tenant_id, MessageRow.id)
         .order_by(MessageRow.id)
     )
-    return [(row.id, row.external_id, row.state) for row in rows]
+    return [
+        Unfinished(
+            row.id,
+            row.external_id,
+            row.state,
+            None if row.last_retry is None else row.last_retry + retry_delay(row.attempts),
+        )
+        for row in rows
+    ]
+
+
+def retry_delay(attempts: int) -> timedelta:
+    """How long a message rests after so many tries: 2 s, 4 s, ... up to five minutes."""
+    return timedelta(seconds=min(2.0 ** min(max(attempts, 1), 10), _LONGEST_REST_SECONDS))
 
 
 def add_event(session: AsyncSession, row: MessageRow, kind: str, actor: str = "", **detail: Any) -> None:

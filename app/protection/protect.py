@@ -10,23 +10,24 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.db import tenant_of
 from app.kit.errors import NotFound
-from app.links.mint import Minter, message_opener
+from app.links.mint import Minter
 from app.messages import restore, restore_body, transform, transform_body
-from app.messages.types import BodyResult, OpenedLink, TransformPlan, TransformResult
+from app.messages.types import BodyResult, TransformPlan, TransformResult
 from app.policy.engine import PolicySnapshot
 from app.protection import journal
 from app.protection.content import content_hash, rebuilt
 from app.protection.models import MessageRow
+from app.protection.payloads import OpenLink, with_opener
 from app.protection.plan import make_plan
 from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
@@ -60,13 +61,10 @@ from connectors.base.types import (
 
 log = structlog.get_logger()
 
-OpenLink = Callable[[str], OpenedLink | None]
+_T = TypeVar("_T")
 
 STOPS_THE_MAILBOX = (Transient, AccessRevoked, PermissionMissing, MailboxUnavailable, MisconfiguredClient)
 """Errors that say nothing about the message: it keeps its state, and the cursor stays before it."""
-
-AT_ONCE = 3
-"""Messages of one mailbox under way together; both providers allow four requests per mailbox at once."""
 
 _VERSION_TRIES = 3
 _THREAD_FROM_BYTES = 256 * 1024
@@ -98,42 +96,6 @@ class MailboxWork:
     def tenant_id(self) -> uuid.UUID:
         """The tenant."""
         return self.grant.tenant_id
-
-
-async def protect_page(runtime: Runtime, work: MailboxWork, external_ids: list[str]) -> None:
-    """Bring messages that the provider reported as new to a final state, a few at a time.
-
-    Raises:
-        ConnectorError: One of :data:`STOPS_THE_MAILBOX`; nothing is lost, every message keeps its place.
-    """
-    async with runtime.db.tenant(work.tenant_id) as session:
-        pending = await journal.register(session, runtime, work.mailbox_id, external_ids)
-    await protect_all(runtime, work, pending)
-
-
-async def protect_all(runtime: Runtime, work: MailboxWork, pending: list[journal.Pending]) -> None:
-    """Work on journaled messages, :data:`AT_ONCE` at a time; after a failure of the mailbox none is begun.
-
-    Raises:
-        ConnectorError: The first failure that concerns the mailbox; messages under way were finished.
-    """
-    queue = iter(pending)
-    failed: list[Exception] = []
-
-    async def one_after_another() -> None:
-        for message in queue:
-            if failed or runtime.stopping.is_set():
-                return
-            try:
-                await protect_one(runtime, work, message)
-            except STOPS_THE_MAILBOX as error:
-                failed.append(error)
-
-    await asyncio.gather(*(one_after_another() for _ in range(min(AT_ONCE, len(pending)))))
-    if failed:
-        raise failed[0]
-    if runtime.stopping.is_set() and next(queue, None) is not None:
-        raise Transient("the worker is stopping")
 
 
 async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pending) -> None:
@@ -202,13 +164,18 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
         async with runtime.db.tenant(work.tenant_id) as session:
             await journal.forget(session, message_id)
         return
-    opener = _opener(runtime, work, message_id)
-    original = _before_our_write(runtime, row, fetched, opener)
+
+    async def before(opener: OpenLink) -> FetchedMessage:
+        return _before_our_write(runtime, row, fetched, opener)
+
+    original = await _with_opener(runtime, work, message_id, before)
     await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row))
 
 
-def _opener(runtime: Runtime, work: MailboxWork, message_id: int) -> OpenLink:
-    return message_opener(runtime.opener(), work.grant.no, work.mailbox_id, message_id)
+async def _with_opener(
+    runtime: Runtime, work: MailboxWork, message_id: int, run: Callable[[OpenLink], Awaitable[_T]]
+) -> _T:
+    return await with_opener(runtime, work.tenant_id, work.grant.no, work.mailbox_id, message_id, run)
 
 
 async def _protect_fetched(
@@ -233,8 +200,11 @@ async def _protect_fetched(
         message_no=message_id,
         store_long=True,
     )
-    plan = make_plan(runtime.settings, work.policy, minter, _opener(runtime, work, message_id))
-    result = await run_transform(original.content, plan)
+
+    async def transformed(opener: OpenLink) -> TransformResult | BodyResult:
+        return await run_transform(original.content, make_plan(runtime.settings, work.policy, minter, opener))
+
+    result = await _with_opener(runtime, work, message_id, transformed)
     final = _nothing_to_write(result, work.dry_run)
     async with runtime.db.tenant(work.tenant_id) as session:
         about |= await journal.store_links(session, message_id, result, minter.payloads)

@@ -43,8 +43,8 @@ _BATCH = 500
 
 
 def tenant_queue(tenant_id: uuid.UUID) -> str:
-    """The queue of a tenant's jobs."""
-    return f"tenant:{tenant_id}"
+    """The queue of a tenant's jobs. Procrastinate notifies a channel named after it; names end at 63 bytes."""
+    return f"tenant:{tenant_id.hex}"
 
 
 def subscription_lock(tenant_id: uuid.UUID, mailbox_id: int) -> str:

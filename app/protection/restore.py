@@ -8,24 +8,29 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.links.mint import message_opener
 from app.messages import restore, restore_body
+from app.messages.types import RestoreBodyResult, RestoreResult
 from app.protection import journal
+from app.protection.batch import Turn
 from app.protection.content import content_hash, rebuilt
-from app.protection.models import MailboxRow, MessageRow, RestoreRun
+from app.protection.models import MailboxRow, MessageEvent, MessageRow, RestoreRun
+from app.protection.payloads import OpenLink, with_opener
 from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, StepRecorder, load_row, resume_state
 from app.protection.queue import defer_restore
 from app.protection.runtime import Runtime
-from app.protection.states import MessageState
-from connectors.base.errors import ConnectorError, MessageGone, VersionConflict
+from app.protection.states import MAX_TRANSIENT_ATTEMPTS, MessageState
+from connectors.base.errors import ConnectorError, MessageGone, Unavailable, VersionConflict
 from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceStep
 
 BATCH = 50
+_ASIDE_SECONDS = 10.0
+_AGAIN = "restore_retry"
 _VERSION_TRIES = 3
 
 
@@ -57,8 +62,17 @@ async def restore_message(runtime: Runtime, work: MailboxWork, message_id: int, 
 
 
 async def resume_restore(runtime: Runtime, work: MailboxWork, message_id: int) -> None:
-    """Finish a restore that was left half way."""
-    await restore_message(runtime, work, message_id, "Postern")
+    """Finish a restore that was left half way.
+
+    Raises:
+        ConnectorError: As :func:`restore_message`, but for what concerns this message alone: it stays protected.
+    """
+    try:
+        await restore_message(runtime, work, message_id, "Postern")
+    except STOPS_THE_MAILBOX:
+        raise
+    except ConnectorError as error:
+        await _end(runtime, work, message_id, MessageState.PROTECTED, Restored("failed", str(error)), "Postern")
 
 
 async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: str) -> Restored:
@@ -76,13 +90,14 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
         if gone and row.step_new_id != source:
             return await _restored(runtime, work, message_id, row.step_new_id, "", actor, exact=None)
     fetched = await work.connector.fetch(MessageRef(work.mailbox, source))
-    opener = message_opener(runtime.opener(), work.grant.no, work.mailbox_id, message_id)
     content = fetched.content
-    result = (
-        restore(content.raw, opener, undo)
-        if isinstance(content, MimeContent)
-        else restore_body(content.content, content.is_html, opener, undo)
-    )
+
+    async def taken_back(opener: OpenLink) -> RestoreResult | RestoreBodyResult:
+        if isinstance(content, MimeContent):
+            return restore(content.raw, opener, undo)
+        return restore_body(content.content, content.is_html, opener, undo)
+
+    result = await with_opener(runtime, work.tenant_id, work.grant.no, work.mailbox_id, message_id, taken_back)
     if not result.changed:
         if result.failed:
             reason = f"{len(result.failed)} links could not be taken back"
@@ -191,26 +206,55 @@ async def run_mailbox(runtime: Runtime, work: MailboxWork, run_id: int) -> None:
         run.state = "running"
         actor = run.requested_by
         mine = to_restore(run).where(MessageRow.mailbox_id == work.mailbox_id).order_by(MessageRow.id.desc())
+    turn, aside = Turn(runtime), 0
     while True:
         async with runtime.db.tenant(work.tenant_id) as session:
-            batch = list(await session.scalars(mine.limit(BATCH)))
-            if not batch:
+            batch = list(await session.scalars(mine.offset(aside).limit(BATCH)))
+            if not batch and not aside:
                 await _close_if_done(runtime, session, work.tenant_id, run_id)
                 return
+            if not batch:
+                at = runtime.clock() + timedelta(seconds=_ASIDE_SECONDS)
+                await defer_restore(session, work.tenant_id, work.mailbox_id, run_id, at=at)
+                return
         for message_id in batch:
-            if runtime.stopping.is_set():
+            if turn.is_over():
                 async with runtime.db.tenant(work.tenant_id) as session:
                     await defer_restore(session, work.tenant_id, work.mailbox_id, run_id)
                 return
-            try:
-                outcome = await restore_message(runtime, work, message_id, actor)
-            except STOPS_THE_MAILBOX:
-                raise
-            except ConnectorError as error:
-                outcome = await _end(
-                    runtime, work, message_id, MessageState.PROTECTED, Restored("failed", str(error)), actor
+            outcome = await _one_of_run(runtime, work, message_id, run_id, actor)
+            turn.count()
+            if outcome is None:
+                aside += 1
+            else:
+                await _count(runtime, work.tenant_id, run_id, message_id, outcome)
+
+
+async def _one_of_run(runtime: Runtime, work: MailboxWork, message_id: int, run_id: int, actor: str) -> Restored | None:
+    """Restore one message of a run; None where it is to be tried again after the others."""
+    try:
+        return await restore_message(runtime, work, message_id, actor)
+    except Unavailable as error:
+        # It may be this message that the provider cannot serve: it must not hold up the others for ever.
+        async with runtime.db.tenant(work.tenant_id) as session:
+            row = await load_row(session, message_id)
+            journal.add_event(session, row, _AGAIN, actor, error=str(error)[:500], run=run_id)
+            tries = await session.scalar(
+                select(func.count()).where(
+                    MessageEvent.message_id == message_id,
+                    MessageEvent.kind == _AGAIN,
+                    MessageEvent.detail["run"].as_integer() == run_id,
                 )
-            await _count(runtime, work.tenant_id, run_id, message_id, outcome)
+            )
+        if (tries or 0) < MAX_TRANSIENT_ATTEMPTS:
+            return None
+        failed = Restored("failed", str(error))
+        return await _end(runtime, work, message_id, MessageState.PROTECTED, failed, actor)
+    except STOPS_THE_MAILBOX:
+        raise
+    except ConnectorError as error:
+        failed = Restored("failed", str(error))
+        return await _end(runtime, work, message_id, MessageState.PROTECTED, failed, actor)
 
 
 async def _count(runtime: Runtime, tenant_id: uuid.UUID, run_id: int, message_id: int, outcome: Restored) -> None:

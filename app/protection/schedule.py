@@ -15,6 +15,8 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from app.protection.queue import defer_housekeeping
 from app.protection.runtime import Runtime, all_grants
+from app.protection.subscriptions import ROUND_SECONDS
+from app.protection.tasks import POLLS_PER_INTERVAL
 
 log = structlog.get_logger()
 
@@ -23,8 +25,8 @@ _RETRY_SECONDS = 3.0
 _CHECK_SECONDS = 2.0
 
 HOUR = 3600
-INTERVALS = {"renew": HOUR // 2, "probe": HOUR, "purge": 6 * HOUR}
-"""Seconds between two runs of what has a fixed pace; ``poll`` has its own setting."""
+INTERVALS = {"renew": ROUND_SECONDS, "probe": HOUR, "purge": 6 * HOUR}
+"""Seconds between two runs of what has a fixed pace; that of ``poll`` follows its setting."""
 
 
 async def fire(runtime: Runtime, what: str) -> None:
@@ -62,7 +64,7 @@ async def _lead_once(runtime: Runtime, leading: asyncio.Event) -> None:
             return
         log.info("scheduler.leading")
         scheduler = AsyncIOScheduler(timezone="UTC")
-        pace = {"poll": runtime.settings.poll_seconds, **INTERVALS}
+        pace = {"poll": max(1, runtime.settings.poll_seconds // POLLS_PER_INTERVAL), **INTERVALS}
         for what, seconds in pace.items():
             scheduler.add_job(
                 fire,

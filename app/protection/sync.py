@@ -1,8 +1,8 @@
 """Looking at one mailbox: what the provider says has changed since the cursor, each message to its end.
 
-The provider's cursor is the durable log. It moves only when every message up to it has reached a final
-state, so a worker may die anywhere: the next run sees the same page again, and the journal knows what of it
-is done. Notifications are hints that only make this run sooner.
+The provider's cursor is the durable log. It moves only when every message up to it has reached a final state or
+rests in the journal until its next try, so a worker may die anywhere: the next run sees the same page again, and
+the journal knows what of it is done. Notifications are hints that only make this run sooner.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from sqlalchemy import update
 from app.audit.service import record
 from app.policy.service import load_snapshot
 from app.protection import journal
+from app.protection.batch import Turn, protect_all, protect_page
 from app.protection.models import MailboxRow
-from app.protection.protect import MailboxWork, protect_all, protect_page
+from app.protection.protect import MailboxWork
 from app.protection.queue import defer_sync
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
@@ -38,10 +39,8 @@ from connectors.base.types import ChangePage
 
 log = structlog.get_logger()
 
-PAGES_PER_JOB = 20
-"""A mailbox with more gives the worker back and goes on in another job, so that others have their turn."""
-
 RESYNC_MARGIN = timedelta(minutes=10)
+_SOON = timedelta(seconds=0.2)
 _BACKOFF_FIRST = 2.0
 _BACKOFF_CAP = 300.0
 
@@ -97,19 +96,21 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
     if mailbox.not_before is not None and mailbox.not_before > runtime.clock():
         await _again(runtime, work, mailbox.not_before)
         return SyncReport(0, stopped="the provider asked for quiet")
-    looked = 0
+    looked, turn, cursor = 0, Turn(runtime), mailbox.cursor
     try:
-        cursor = mailbox.cursor
-        for number in range(PAGES_PER_JOB):
-            page = await _changes(work, cursor)
-            if number == 0:
-                await _take_up(runtime, work)
-            await protect_page(runtime, work, [change.ref.id for change in page.changes if not change.removed])
+        page = await _changes(work, cursor)
+        retry_at = await _take_up(runtime, work, turn)
+        while True:
+            new = [change.ref.id for change in page.changes if not change.removed]
+            if not await protect_page(runtime, work, new, turn):
+                return await _go_on(runtime, work, looked)
             looked += len(page.changes)
             await _advance(runtime, work, page)
-            cursor = page.cursor
             if not page.more:
-                return SyncReport(looked)
+                break
+            if turn.is_over():
+                return await _go_on(runtime, work, looked)
+            page = await _changes(work, page.cursor)
     except Throttled as error:
         await _wait(runtime, work, error.retry_after, str(error), quiet=True)
         return SyncReport(looked, stopped="throttled")
@@ -128,8 +129,26 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         status = "revoked" if isinstance(error, AccessRevoked) else "blocked"
         await stop_tenant(runtime, tenant_id, status, str(error))
         return SyncReport(looked, stopped=status)
-    await _again(runtime, work, None)
+    if turn.aside or retry_at is not None:
+        await _try_again_later(runtime, work)
+    return SyncReport(looked)
+
+
+async def _go_on(runtime: Runtime, work: MailboxWork, looked: int) -> SyncReport:
+    """The turn is over and there is more: the tenant's other mailboxes and the other tenants come first."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        await defer_sync(session, work.tenant_id, work.mailbox_id, notified=True)
     return SyncReport(looked, more=True)
+
+
+async def _try_again_later(runtime: Runtime, work: MailboxWork) -> None:
+    """Look at the mailbox when the first of the messages that were set aside is due."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        rest = await journal.unfinished(session, work.mailbox_id)
+        if rest:
+            now = runtime.clock()
+            at = min(message.due or now for message in rest)
+            await defer_sync(session, work.tenant_id, work.mailbox_id, at=max(at, now + _SOON))
 
 
 async def _changes(work: MailboxWork, cursor: str | None) -> ChangePage:
@@ -140,19 +159,25 @@ async def _changes(work: MailboxWork, cursor: str | None) -> ChangePage:
         return await work.connector.changes(work.mailbox, None, work.since - RESYNC_MARGIN)
 
 
-async def _take_up(runtime: Runtime, work: MailboxWork) -> None:
-    """Finish what an earlier run left half way, before anything new."""
+async def _take_up(runtime: Runtime, work: MailboxWork, turn: Turn) -> datetime | None:
+    """Finish what an earlier run left half way, before anything new; what failed shortly before rests a while.
+
+    Returns:
+        When the next of those that are left is due.
+    """
     async with runtime.db.tenant(work.tenant_id) as session:
         rows = await journal.unfinished(session, work.mailbox_id)
-    restoring = [message_id for message_id, _, state in rows if state == MessageState.RESTORING]
-    for message_id in restoring:
-        await resume_restore(runtime, work, message_id)
+    now = runtime.clock()
+    due = [row for row in rows if row.due is None or row.due <= now]
+    for row in due:
+        if row.state == MessageState.RESTORING:
+            await resume_restore(runtime, work, row.id)
     pending = [
-        journal.Pending(message_id, external_id, fresh=False)
-        for message_id, external_id, state in rows
-        if state != MessageState.RESTORING
+        journal.Pending(row.id, row.external_id, fresh=False) for row in due if row.state != MessageState.RESTORING
     ]
-    await protect_all(runtime, work, pending)
+    if not await protect_all(runtime, work, pending, turn):
+        return now
+    return min((row.due for row in rows if row.due is not None and row.due > now), default=None)
 
 
 async def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> None:
@@ -182,7 +207,12 @@ async def _wait(runtime: Runtime, work: MailboxWork, seconds: float, error: str,
 
 async def _mailbox_trouble(runtime: Runtime, work: MailboxWork, error: str) -> None:
     async with runtime.db.tenant(work.tenant_id) as session:
-        await session.execute(update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(error=error[:500]))
+        rest = runtime.clock() + timedelta(seconds=runtime.settings.poll_seconds)
+        await session.execute(
+            update(MailboxRow)
+            .where(MailboxRow.id == work.mailbox_id)
+            .values(error=error[:500], failures=MailboxRow.failures + 1, not_before=rest)
+        )
 
 
 async def stop_tenant(runtime: Runtime, tenant_id: uuid.UUID, status: str, error: str) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import uuid
 from datetime import timedelta
 
 import procrastinate
 import psycopg
 import structlog
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
 from app.policy.service import load_snapshot
 from app.protection import queue, subscriptions
-from app.protection.models import MailboxRow, MessageRow
+from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork
 from app.protection.restore import run_mailbox
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
@@ -26,7 +25,8 @@ from connectors.base.errors import AccessRevoked, ConnectorError, PermissionMiss
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 5.0
-_POLL_SPREAD = 0.5
+POLLS_PER_INTERVAL = 5
+"""A poll takes its share of the mailboxes so many times in ``poll_seconds``."""
 
 DATABASE_AWAY = procrastinate.RetryStrategy(
     max_attempts=100,
@@ -57,6 +57,10 @@ def register(app: procrastinate.App, runtime: Runtime) -> None:
     async def renew_one(tenant_id: str, mailbox_id: int, anew: bool) -> None:
         await renew_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, anew=anew)
 
+    @app.task(name=queue.SUBSCRIBE, retry=DATABASE_AWAY)
+    async def subscribe_one(tenant_id: str, mailbox_id: int) -> None:
+        await subscribe_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
+
     @app.task(name=queue.RESTORE, retry=DATABASE_AWAY)
     async def restore(tenant_id: str, mailbox_id: int, run_id: int) -> None:
         await restore_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, run_id)
@@ -75,8 +79,7 @@ async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int)
     try:
         await subscriptions.ensure(runtime, work)
     except (AccessRevoked, PermissionMissing) as error:
-        status = "revoked" if isinstance(error, AccessRevoked) else "blocked"
-        await stop_tenant(runtime, tenant_id, status, str(error))
+        await stop_tenant(runtime, tenant_id, _stopped_by(error), str(error))
         return
     except ConnectorError as error:
         log.warning("subscription.failed", mailbox=mailbox_id, error=str(error))
@@ -149,40 +152,92 @@ async def restore_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: in
             await queue.defer_restore(session, tenant_id, mailbox_id, run_id, at=at)
 
 
-async def _protected_mailboxes(runtime: Runtime, tenant_id: uuid.UUID) -> list[int]:
-    async with runtime.db.tenant(tenant_id) as session:
-        tenant = await session.get(Tenant, tenant_id)
-        if tenant is None or tenant.status != "active":
-            return []
-        rows = await session.scalars(
-            select(MailboxRow.id)
-            .join(Domain, (Domain.tenant_id == MailboxRow.tenant_id) & (Domain.name == MailboxRow.domain))
-            .where(Domain.protected, MailboxRow.enabled, ~MailboxRow.opted_out)
+def _protected_query(tenant_id: uuid.UUID) -> Select[int]:
+    """Ids of the mailboxes that are to be looked at; none unless the tenant is active."""
+    return (
+        select(MailboxRow.id)
+        .join(Domain, (Domain.tenant_id == MailboxRow.tenant_id) & (Domain.name == MailboxRow.domain))
+        .join(Tenant, Tenant.tenant_id == MailboxRow.tenant_id)
+        .where(
+            Tenant.tenant_id == tenant_id,
+            Tenant.status == "active",
+            Domain.protected,
+            MailboxRow.enabled,
+            ~MailboxRow.opted_out,
         )
-        return list(rows)
+    )
 
 
 async def poll(runtime: Runtime, tenant_id: uuid.UUID) -> None:
-    """Look at every protected mailbox without waiting for a notification, spread over half the interval."""
-    mailboxes = await _protected_mailboxes(runtime, tenant_id)
-    spread = runtime.settings.poll_seconds * _POLL_SPREAD
+    """Look at protected mailboxes that were not looked at for a poll interval.
+
+    It runs several times in an interval and takes only its share each time, so that the looks are spread evenly
+    however they began.
+    """
+    now = runtime.clock()
+    interval = timedelta(seconds=runtime.settings.poll_seconds)
+    mailboxes = _protected_query(tenant_id)
     async with runtime.db.tenant(tenant_id) as session:
-        for mailbox_id in mailboxes:
-            # Jitter against thundering herds; not a secret.
-            at = runtime.clock() + timedelta(seconds=random.uniform(0, spread))  # noqa: S311
-            await queue.defer_sync(session, tenant_id, mailbox_id, at=at)
+        total = await session.scalar(select(func.count()).select_from(mailboxes.subquery())) or 0
+        due = list(
+            await session.scalars(
+                mailboxes.where(
+                    or_(MailboxRow.last_synced_at.is_(None), MailboxRow.last_synced_at <= now - interval),
+                    or_(MailboxRow.not_before.is_(None), MailboxRow.not_before <= now),
+                )
+                .order_by(MailboxRow.last_synced_at.nulls_first())
+                .limit(-(-total * 5 // (4 * POLLS_PER_INTERVAL)))
+            )
+        )
+    await queue.defer_syncs(runtime.db, tenant_id, due)
 
 
 async def renew(runtime: Runtime, tenant_id: uuid.UUID) -> None:
-    """Renew subscriptions that are due; a mailbox without one gets one."""
-    for mailbox_id in await _protected_mailboxes(runtime, tenant_id):
-        opened = await open_work(runtime, tenant_id, mailbox_id)
-        if isinstance(opened, str):
-            continue
-        try:
-            await subscriptions.ensure(runtime, opened[0])
-        except ConnectorError as error:
-            log.warning("subscription.renew_failed", mailbox=mailbox_id, error=str(error))
+    """Have subscriptions renewed that are due, spread over the time until the next round.
+
+    A mailbox without a subscription gets one. When one is due differs a little from mailbox to mailbox, so that
+    those made together are not renewed together for ever.
+    """
+    now = runtime.clock()
+    async with runtime.db.tenant(tenant_id) as session:
+        grant, _ = await grant_of(session, tenant_id)
+        rows = await session.execute(
+            _protected_query(tenant_id)
+            .add_columns(SubscriptionRow.expires_at)
+            .outerjoin(
+                SubscriptionRow,
+                (SubscriptionRow.tenant_id == MailboxRow.tenant_id) & (SubscriptionRow.mailbox_id == MailboxRow.id),
+            )
+        )
+        found = [(row[0], row[1]) for row in rows]
+    life = runtime.providers.connector(grant).capabilities.subscription_ttl
+    due = [
+        mailbox_id
+        for mailbox_id, expires_at in found
+        if expires_at is None or expires_at - now <= life * subscriptions.renew_share(mailbox_id)
+    ]
+    step = subscriptions.ROUND_SECONDS / max(len(due), 1)
+    await queue.defer_subscribes(
+        runtime.db, tenant_id, [(mailbox_id, place * step) for place, mailbox_id in enumerate(due)]
+    )
+
+
+async def subscribe_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:
+    """See to one mailbox's subscription: make it, or renew it where it is due."""
+    opened = await open_work(runtime, tenant_id, mailbox_id)
+    if isinstance(opened, str):
+        return
+    try:
+        await subscriptions.ensure(runtime, opened[0])
+    except (AccessRevoked, PermissionMissing) as error:
+        await stop_tenant(runtime, tenant_id, _stopped_by(error), str(error))
+    except ConnectorError as error:
+        # The next round tries again; polling covers the gap.
+        log.warning("subscription.renew_failed", mailbox=mailbox_id, error=str(error))
+
+
+def _stopped_by(error: AccessRevoked | PermissionMissing) -> str:
+    return "revoked" if isinstance(error, AccessRevoked) else "blocked"
 
 
 async def probe(runtime: Runtime, tenant_id: uuid.UUID) -> None:
@@ -210,6 +265,8 @@ async def probe(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     if status == "active":
         try:
             await import_mailboxes(runtime.db, runtime.providers, grant)
+        except AccessRevoked as error:
+            await stop_tenant(runtime, tenant_id, "revoked", str(error))
         except ConnectorError as error:
             log.warning("directory.not_read", tenant=str(tenant_id), error=str(error))
 

@@ -7,10 +7,10 @@ import asyncio
 import procrastinate
 import psycopg
 import structlog
-from procrastinate.exceptions import ConnectorException, UniqueViolation
-from procrastinate.jobs import Status
+from procrastinate.exceptions import ConnectorException
 
 from app.kit.jobs import make_app
+from app.protection.fairness import FairJobManager
 from app.protection.runtime import Runtime
 from app.protection.tasks import register
 
@@ -30,14 +30,16 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
         ready: Set once jobs can be taken.
     """
     app = make_app(runtime.db.url)
+    concurrency = runtime.settings.worker_concurrency
+    app.job_manager = FairJobManager(app.connector, concurrency, runtime.stopping)
     register(app, runtime)
     async with app.open_async():
         working = asyncio.create_task(
             app.run_worker_async(
-                concurrency=runtime.settings.worker_concurrency,
+                concurrency=concurrency,
                 install_signal_handlers=False,
                 listen_notify=True,
-                fetch_job_polling_interval=1.0,
+                fetch_job_polling_interval=0.5,
                 update_heartbeat_interval=HEARTBEAT_SECONDS,
                 stalled_worker_timeout=STALLED_SECONDS,
                 shutdown_graceful_timeout=10.0,
@@ -68,6 +70,8 @@ async def mind_stalled(app: procrastinate.App, runtime: Runtime) -> None:
                 await app.job_manager.delete_old_jobs(_KEEP_JOBS_HOURS, include_failed=False)
         except (ConnectorException, psycopg.Error) as error:
             log.warning("worker.database_away", error=type(error).__name__)
+            # While it was away nobody could give signs of life: the living ones come first.
+            await asyncio.sleep(2 * HEARTBEAT_SECONDS)
         rounds += 1
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
@@ -81,11 +85,7 @@ async def retry_stalled(app: procrastinate.App, runtime: Runtime) -> int:
     stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
     count = 0
     for job in stalled:
-        try:
-            await app.job_manager.retry_job(job, retry_at=runtime.clock())
-        except UniqueViolation:
-            # The same work is waiting already: the dead worker's job is not needed any more.
-            await app.job_manager.finish_job(job, Status.ABORTED, delete_job=True)
+        await app.job_manager.retry_job(job, retry_at=runtime.clock())
         count += 1
     if count:
         log.info("worker.took_up", jobs=count)

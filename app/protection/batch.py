@@ -1,0 +1,119 @@
+"""Working through many messages of one mailbox: a few at a time, within a turn, around what fails.
+
+A message that the provider cannot serve is set aside for a later try and holds up nobody; where several in a row
+fail, it is the mailbox that is in trouble, and none is begun any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from app.protection import journal
+from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, MessageNotDone, protect_one
+from app.protection.runtime import Runtime
+from connectors.base.errors import Unavailable
+
+AT_ONCE = 3
+"""Messages of one mailbox under way together; both providers allow four requests per mailbox at once."""
+
+TURN_SECONDS = 1.0
+"""How long a job works before it gives its slot back; what is left goes on in the tenant's next turn."""
+
+_REGISTERED_AT_ONCE = 25
+_IN_A_ROW = 4
+
+
+@dataclass(slots=True)
+class Turn:
+    """One job's share of the worker.
+
+    Attributes:
+        runtime: The process; a turn ends when it is asked to stop.
+        seconds: How long it may take.
+        aside: Messages that failed and are to be tried again later.
+    """
+
+    runtime: Runtime
+    seconds: float = TURN_SECONDS
+    aside: int = 0
+    _done: int = 0
+    _began: float = field(default_factory=time.monotonic)
+
+    def is_over(self) -> bool:
+        """Whether to stop before the next message. A turn is good for one message at least."""
+        if self.runtime.stopping.is_set():
+            return True
+        return self._done > 0 and time.monotonic() - self._began >= self.seconds
+
+    def count(self) -> None:
+        """A message came to an end, or was set aside."""
+        self._done += 1
+
+
+async def protect_page(runtime: Runtime, work: MailboxWork, external_ids: list[str], turn: Turn | None = None) -> bool:
+    """Bring messages that the provider reported as new to a final state, or aside.
+
+    Args:
+        runtime: The process.
+        work: The mailbox.
+        external_ids: The provider's ids, oldest first. May name messages that are known already.
+        turn: Ends early with it; by default without limit.
+
+    Returns:
+        Whether all of them were journaled and begun; if not, the cursor must stay.
+
+    Raises:
+        ConnectorError: One of ``STOPS_THE_MAILBOX``; nothing is lost, every message keeps its place.
+    """
+    turn = turn or Turn(runtime, float("inf"))
+    for start in range(0, len(external_ids), _REGISTERED_AT_ONCE):
+        if turn.is_over():
+            return False
+        async with runtime.db.tenant(work.tenant_id) as session:
+            pending = await journal.register(
+                session, runtime, work.mailbox_id, external_ids[start : start + _REGISTERED_AT_ONCE]
+            )
+        # Those known from before are for take_up, at their own time.
+        if not await protect_all(runtime, work, [message for message in pending if message.fresh], turn):
+            return False
+    return True
+
+
+async def protect_all(
+    runtime: Runtime, work: MailboxWork, pending: list[journal.Pending], turn: Turn | None = None
+) -> bool:
+    """Work on journaled messages, :data:`AT_ONCE` at a time.
+
+    Returns:
+        Whether all were begun.
+
+    Raises:
+        ConnectorError: The first failure that concerns the mailbox; messages under way were finished.
+    """
+    turn = turn or Turn(runtime, float("inf"))
+    waiting = list(reversed(pending))
+    failed: list[Exception] = []
+    in_a_row = 0
+
+    async def one_after_another() -> None:
+        nonlocal in_a_row
+        while waiting and not failed and not turn.is_over():
+            message = waiting.pop()
+            try:
+                await protect_one(runtime, work, message)
+                in_a_row = 0
+            except (MessageNotDone, Unavailable) as error:
+                turn.aside += 1
+                in_a_row += 1
+                if in_a_row >= _IN_A_ROW and isinstance(error, Unavailable):
+                    failed.append(error)
+            except STOPS_THE_MAILBOX as error:
+                failed.append(error)
+            turn.count()
+
+    await asyncio.gather(*(one_after_another() for _ in range(min(AT_ONCE, len(pending)))))
+    if failed:
+        raise failed[0]
+    return not waiting
