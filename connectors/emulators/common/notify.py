@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import urlsplit
 
 import httpx
@@ -20,6 +22,12 @@ CONCURRENT = 20
 """How many notifications are under way at once."""
 RETRY_DELAYS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)
 """Seconds between tries. The real providers back off for hours; the shape is kept, not the length."""
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The system's certificates, read once: reading them takes longer than starting the server."""
+    return ssl.create_default_context()
 
 
 def is_loopback(url: str) -> bool:
@@ -126,7 +134,9 @@ class Notifier:
         """Begin to deliver; called by the server in its event loop."""
         self._loop = asyncio.get_running_loop()
         # trust_env is off: a proxy of the machine's environment must never see these requests.
-        self._client = httpx.AsyncClient(timeout=self._timeout, trust_env=False, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            timeout=self._timeout, trust_env=False, follow_redirects=False, verify=_trusted()
+        )
         early, self._early = self._early, []
         for delivery in early:
             self._spawn(delivery)

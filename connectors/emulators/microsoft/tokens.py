@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import time
 import uuid
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -42,7 +43,7 @@ class Tokens:
             if state.signing_key is None:
                 state.signing_key = new_key()
                 state.mark("signing_key", "current")
-            self._key = RSAKey.import_key(state.signing_key)
+            self._key = _read_key(state.signing_key)
         self._kid = self._key.thumbprint()
         self._checked: dict[str, dict[str, object]] = {}
 
@@ -145,6 +146,12 @@ class Tokens:
 
     def _sign(self, claims: dict[str, object]) -> str:
         return jwt.encode({"alg": "RS256", "kid": self._kid, "typ": "JWT"}, claims, self._key)
+
+
+@lru_cache(maxsize=8)
+def _read_key(pem: str) -> RSAKey:
+    """Reading checks the key, which takes a tenth of a second: once per key is enough."""
+    return RSAKey.import_key(pem)
 
 
 def new_key() -> str:

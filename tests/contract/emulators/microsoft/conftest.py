@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ import pytest
 from connectors.emulators.microsoft.model import Person, Tenant
 from connectors.emulators.testing import Emulators, running_emulators
 
+TRUSTED = ssl.create_default_context()
+"""Read once: every new client would read the certificates again."""
 IMMUTABLE = 'IdType="ImmutableId"'
 
 
@@ -56,7 +59,7 @@ def emulators() -> Iterator[Emulators]:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=20) as made:
+    with httpx.Client(trust_env=False, timeout=20, verify=TRUSTED) as made:
         yield made
 
 
@@ -113,7 +116,7 @@ def receiver() -> Iterator[Receiver]:
             """Tests print nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     made.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
     yield made

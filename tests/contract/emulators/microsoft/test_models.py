@@ -64,7 +64,7 @@ PATHS: list[tuple[str, Any]] = [
 def test_collections_consist_of_known_properties(org: Organisation, path: str, model: Any) -> None:
     org.tenant.grants[org.emulators.client_id].roles.append("GroupMember.Read.All")
     org.emulators.world.microsoft.add_group(org.tenant, "Team", [org.ada], "team@nordwind.example")
-    for each in EVERY_LETTER:
+    for each in EVERY_LETTER if "messages" in path else EVERY_LETTER[:1]:
         org.emulators.world.deliver("microsoft", org.ada.address, letter(each.__name__))
     answer = org.call("GET", path.format(user=org.ada.id))
     assert answer.status_code == 200

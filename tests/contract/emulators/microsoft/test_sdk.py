@@ -29,7 +29,7 @@ from msgraph.generated.users.item.messages.item.move.move_post_request_body impo
 from msgraph.generated.users.item.messages.messages_request_builder import MessagesRequestBuilder
 
 from connectors.emulators.microsoft.tokens import certificate_of
-from tests.contract.emulators.microsoft.conftest import Organisation
+from tests.contract.emulators.microsoft.conftest import TRUSTED, Organisation
 from tests.contract.emulators.microsoft.test_entra import made_certificate
 from tests.contract.emulators.microsoft.test_intake import letter
 
@@ -47,7 +47,7 @@ class _Token:
 
 @asynccontextmanager
 async def graph(org: Organisation) -> AsyncIterator[GraphServiceClient]:
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=TRUSTED) as client:
         token = _Token(org.emulators.app_token(org.tenant))
         adapter = GraphRequestAdapter(BaseBearerTokenAuthenticationProvider(token), client)
         adapter.base_url = org.emulators.graph_url
