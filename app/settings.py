@@ -51,9 +51,7 @@ class Settings(BaseSettings):
         description="32 random bytes in base64: `openssl rand -base64 32`. All other keys derive from it. "
         "Unset with the embedded database: generated in the data directory.",
     )
-    master_key_id: int = Field(
-        1, ge=0, le=255, description="Number of the master key, carried by every link."
-    )
+    master_key_id: int = Field(1, ge=0, le=255, description="Number of the master key, carried by every link.")
     retired_master_keys: SecretStr | None = Field(
         None,
         description="Earlier keys that still open links, as `id:base64,id:base64`.",
@@ -62,12 +60,8 @@ class Settings(BaseSettings):
     # -- addresses
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the web roles (gateway, intake, console).")
-    health_port_worker: int = Field(
-        8081, ge=0, le=65535, description="Port of the worker's health endpoints."
-    )
-    health_port_scheduler: int = Field(
-        8082, ge=0, le=65535, description="Port of the scheduler's health endpoints."
-    )
+    health_port_worker: int = Field(8081, ge=0, le=65535, description="Port of the worker's health endpoints.")
+    health_port_scheduler: int = Field(8082, ge=0, le=65535, description="Port of the scheduler's health endpoints.")
     gateway_url: str = Field("http://127.0.0.1:8080", description="Public address of the click gateway.")
     gateway_prefix: str = Field(
         "l", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="First path segment of every rewritten link."
@@ -92,9 +86,7 @@ class Settings(BaseSettings):
         "https://login.microsoftonline.com", description="Entra ID; other clouds have their own."
     )
     microsoft_graph_url: str = Field("https://graph.microsoft.com/v1.0", description="Microsoft Graph.")
-    microsoft_admin_url: str = Field(
-        "https://entra.microsoft.com", description="Entra admin centre, for remedies."
-    )
+    microsoft_admin_url: str = Field("https://entra.microsoft.com", description="Entra admin centre, for remedies.")
 
     # -- Google Workspace
     google_service_account_file: Path | None = Field(
@@ -107,13 +99,9 @@ class Settings(BaseSettings):
         "", description="Numeric client id of that service account, as entered for domain-wide delegation."
     )
     google_client_id: str = Field("", description="OAuth client id for signing in with Google.")
-    google_client_secret: SecretStr | None = Field(
-        None, description="OAuth client secret for signing in with Google."
-    )
+    google_client_secret: SecretStr | None = Field(None, description="OAuth client secret for signing in with Google.")
     google_api_url: str = Field("", description="Base of the Google APIs; empty: Google's own hosts.")
-    google_token_url: str = Field(
-        "https://oauth2.googleapis.com/token", description="Google's token endpoint."
-    )
+    google_token_url: str = Field("https://oauth2.googleapis.com/token", description="Google's token endpoint.")
     google_issuer: str = Field("https://accounts.google.com", description="OpenID Connect issuer.")
     google_certs_url: str = Field(
         "https://www.googleapis.com/oauth2/v3/certs", description="Keys that sign Google's tokens."
@@ -144,15 +132,23 @@ class Settings(BaseSettings):
         300, ge=1, description="How often every mailbox is looked at without a notification, in seconds."
     )
     restore_days: int = Field(365, ge=1, description="How long undo records are kept, in days.")
-    click_ingest_ms: int = Field(
-        200, ge=20, description="How often spooled clicks are written to the database."
+    check_pages: bool = Field(
+        False,
+        description="Whether the gateway looks at the page behind a link before it is opened: follows up to five "
+        "redirects and looks for sign-in pages that imitate others. Sends requests to addresses from mail (never "
+        "to private networks, never for links that work once).",
     )
+    click_ingest_ms: int = Field(200, ge=20, description="How often spooled clicks are written to the database.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     emulators_port: int = Field(
         8090,
         ge=0,
         le=65535,
         description="Port of the emulated providers that `make run` starts for the demo.",
+    )
+
+    demo_deliver_seconds: float = Field(
+        5.0, ge=0, description="Seconds between two mails of the demo; 0: only those of the start."
     )
 
     @property
@@ -218,9 +214,7 @@ class Settings(BaseSettings):
 def _parse_key(name: str, text: str) -> bytes:
     text = text.strip()
     if text.lower().startswith(PLACEHOLDER_KEY):
-        raise ConfigurationError(
-            f"{name} still holds the placeholder. Make a key with: openssl rand -base64 32"
-        )
+        raise ConfigurationError(f"{name} still holds the placeholder. Make a key with: openssl rand -base64 32")
     try:
         key = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

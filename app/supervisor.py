@@ -44,6 +44,7 @@ class Child:
         process: The running process.
         started_at: Monotonic seconds of its last start.
         log: Where its output goes.
+        says: Prefix of the lines in its output that are meant for people.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Child:
     env: dict[str, str]
     ready_url: str
     log: Path
+    says: str = ""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = field(default=0.0)
 
@@ -68,6 +70,11 @@ class Child:
                 start_new_session=True,
             )
         self.started_at = time.monotonic()
+
+    def progress(self) -> str:
+        """The newest line that the process wrote for people (``name: text``), or nothing."""
+        lines = _tail(self.log, 1)
+        return lines.partition(": ")[2] if self.says and lines.startswith(self.says) else ""
 
     def is_ready(self) -> bool:
         """Whether it says that it can serve."""
@@ -101,7 +108,12 @@ class Group:
         self._children.append(child)
         child.start()
         deadline = time.monotonic() + READY_SECONDS
+        shown = ""
         while not self.stopping:
+            progress = child.progress()
+            if progress and progress != shown:
+                shown = progress
+                self._console.print(f"  {progress}")
             if child.is_ready():
                 return
             if child.process is not None and child.process.poll() is not None:
@@ -221,13 +233,20 @@ def _start_emulators(group: Group, settings: Settings, data_dir: Path) -> dict[s
         "--credentials-file": str(credentials),
         "--push-endpoint": f"{intake_url}/hooks/google",
         "--redirect-uri": f"{console_url}/sign-in/callback/google",
-        "--deliver-every": os.environ.get("POSTERN_DEMO_DELIVER_SECONDS", "5"),
+        "--deliver-every": str(settings.demo_deliver_seconds),
     }
     command = [sys.executable, "-m", "connectors.emulators"]
     for name, value in arguments.items():
         command += [name, value]
     group.add(
-        Child("emulated providers", command, {}, f"{base}/healthz", data_dir / "log" / "emulators.log")
+        Child(
+            "emulated providers",
+            command,
+            {},
+            f"{base}/healthz",
+            data_dir / "log" / "emulators.log",
+            says="emulators: delivered",
+        )
     )
     known = json.loads(credentials.read_text())
     key_file = folder / "google-key.json"
@@ -263,14 +282,15 @@ def _show(console: Console, settings: Settings, demo: bool, seconds: float) -> N
         table.add_row("Mailboxes in Microsoft 365", f"{base}/viewer/microsoft/")
         table.add_row("Mailboxes in Google Workspace", f"{base}/viewer/google/")
         for provider, address in _administrators(base):
-            table.add_row(f"Sign in with {provider} as", f"{address} (no password: pick the name)")
+            table.add_row(f"Administrator at {provider.title()}", address)
         table.add_row("Everybody who can sign in", f"{base}/")
     table.add_row("Logs", str(settings.data_dir.resolve() / "log"))
     console.print(f"\nPostern is ready after {seconds:.0f} s. Ctrl-C stops it, the data stays.\n")
     console.print(table)
     if demo:
         console.print(
-            "\nThis is the demo: sign in, connect the organisation, switch its domain on, then read mail and click."
+            "\nThis is the demo. Sign in as an administrator (no password: pick the name), connect the\n"
+            "organisation in four steps, then read mail and click."
         )
 
 
