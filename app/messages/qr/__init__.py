@@ -8,7 +8,7 @@ stand: images (here), :mod:`~app.messages.qr.svg`, :mod:`~app.messages.qr.pdf`, 
 from __future__ import annotations
 
 from app.messages.qr.images import JoinedCode, find, join, scan
-from app.messages.qr.paint import CannotPaint, deface, replace
+from app.messages.qr.paint import CannotPaint, Repainted, deface, repaint, replace
 from app.messages.qr.types import QrCode, QrLimits, QrScan
 
 __all__ = [
@@ -17,9 +17,11 @@ __all__ = [
     "QrCode",
     "QrLimits",
     "QrScan",
+    "Repainted",
     "deface",
     "find",
     "join",
+    "repaint",
     "replace",
     "scan",
 ]

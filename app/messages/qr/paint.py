@@ -8,7 +8,8 @@ code must be unreadable for both, a replaced one readable by both, in the bytes 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -32,6 +33,19 @@ class CannotPaint(ValueError):
     """The picture cannot be changed; the message says why. It was left as it was."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repainted:
+    """A picture whose codes were changed.
+
+    Attributes:
+        data: The picture, of the same format and dimensions.
+        outcomes: What became of each code, in the order given.
+    """
+
+    data: bytes
+    outcomes: tuple[Literal["replaced", "defaced"], ...]
+
+
 def deface(image_bytes: bytes, codes: Iterable[QrCode], limits: QrLimits = _LIMITS) -> bytes:
     """Make codes of a picture unreadable.
 
@@ -50,20 +64,7 @@ def deface(image_bytes: bytes, codes: Iterable[QrCode], limits: QrLimits = _LIMI
     Raises:
         CannotPaint: Where the picture cannot be decoded or written, or a code would still be readable.
     """
-    wanted = list(codes)
-    if not wanted:
-        return image_bytes
-    decoded = _load(image_bytes, limits)
-    frames = _writable(decoded)
-    for code in wanted:
-        for place in _places(code, decoded, limits):
-            _paint_cross(frames[place.frame], place.corners)
-    painted = _written(image_bytes, decoded, frames)
-    still = _texts_at(painted, limits)
-    for code in wanted:
-        if any(code.text == text and _overlap(code.corners, place) for text, place in still):
-            raise CannotPaint("a code would still be readable after being painted over")
-    return painted
+    return repaint(image_bytes, [(code, None) for code in codes], limits).data
 
 
 def replace(image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str], limits: QrLimits = _LIMITS) -> bytes:
@@ -80,8 +81,7 @@ def replace(image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str
         limits: What may be decoded.
 
     Returns:
-        A picture of the same format and dimensions. Which codes could be replaced shows in reading it:
-        :func:`app.messages.qr.find`.
+        A picture of the same format and dimensions; :func:`repaint` also says which codes were replaced.
 
     Raises:
         CannotPaint: As for :func:`deface`.
@@ -89,35 +89,59 @@ def replace(image_bytes: bytes, codes: Sequence[QrCode], new_texts: Sequence[str
     """
     if len(codes) != len(new_texts):
         raise ValueError(f"{len(codes)} codes and {len(new_texts)} texts; there must be as many of each")
-    if not codes:
-        return image_bytes
+    return repaint(image_bytes, list(zip(codes, new_texts, strict=True)), limits).data
+
+
+def repaint(image_bytes: bytes, wanted: Sequence[tuple[QrCode, str | None]], limits: QrLimits = _LIMITS) -> Repainted:
+    """Replace some codes of a picture and make others unreadable, in one go.
+
+    Args:
+        image_bytes: The picture in which the codes were found.
+        wanted: Each code with what it is to say instead; None to make it unreadable.
+        limits: What may be decoded.
+
+    Returns:
+        The picture, and what became of each code.
+
+    Raises:
+        CannotPaint: As for :func:`deface`.
+    """
+    if not wanted:
+        return Repainted(image_bytes, ())
     decoded = _load(image_bytes, limits)
-    frames = _writable(decoded)
-    pairs = list(zip(codes, new_texts, strict=True))
-    failed: list[QrCode] = []
     mirrored = decoded.header.orientation in _MIRRORED
-    for code, text in pairs:
-        for place in _places(code, decoded, limits):
-            drawn = _drawn_readably(frames[place.frame], place, text, mirrored)
-            if drawn is None:
-                _paint_cross(frames[place.frame], place.corners)
-                failed.append(code)
-            else:
-                frames[place.frame] = drawn
-    painted = _written(image_bytes, decoded, frames)
-    unreadable = [code for code, text in pairs if code not in failed and not _both_read(painted, code, text, limits)]
-    return painted if not unreadable else _second_try(image_bytes, pairs, failed + unreadable, limits)
-
-
-def _second_try(
-    image_bytes: bytes, pairs: Sequence[tuple[QrCode, str]], to_deface: list[QrCode], limits: QrLimits
-) -> bytes:
-    """Replace the codes that could be, deface the others (writing can spoil what could be read before)."""
-    defaced = deface(image_bytes, to_deface, limits)
-    rest = [(code, text) for code, text in pairs if code not in to_deface]
-    if not rest:
-        return defaced
-    return replace(defaced, [code for code, _ in rest], [text for _, text in rest], limits)
+    texts = [text for _, text in wanted]
+    # Each round gives up on at least one code that could not be drawn readably, so it ends.
+    while True:
+        frames = _writable(decoded)
+        tried = list(texts)
+        for number, (code, _) in enumerate(wanted):
+            for place in _places(code, decoded, limits):
+                text = texts[number]
+                drawn = None if text is None else _drawn_readably(frames[place.frame], place, text, mirrored)
+                if drawn is None:
+                    texts[number] = None
+                    _paint_cross(frames[place.frame], place.corners)
+                else:
+                    frames[place.frame] = drawn
+        if len(frames) > 1 and texts != tried:
+            continue  # a code that one picture of an animation cannot show is taken out of all of them
+        painted = _written(image_bytes, decoded, frames)
+        spoilt = [
+            number
+            for number, (code, _) in enumerate(wanted)
+            if (text := texts[number]) is not None and not _both_read(painted, code, text, limits)
+        ]
+        if not spoilt:
+            break
+        for number in spoilt:
+            texts[number] = None
+    defaced = [code for (code, _), text in zip(wanted, texts, strict=True) if text is None]
+    still = _texts_at(painted, limits) if defaced else []
+    for code in defaced:
+        if any(code.text == text and _overlap(code.corners, place) for text, place in still):
+            raise CannotPaint("a code would still be readable after being painted over")
+    return Repainted(painted, tuple("defaced" if text is None else "replaced" for text in texts))
 
 
 def _load(image_bytes: bytes, limits: QrLimits) -> Decoded:

@@ -98,6 +98,19 @@ def test_one_code_can_be_replaced_while_another_is_too_small() -> None:
     assert [code.text for code in qr.find(made)] == [GATEWAY + "https://b.example/"]
 
 
+def test_what_became_of_each_code_is_said() -> None:
+    parts = [
+        (pictures.picture("https://a.example/", scale=2), 5, 5),
+        (pictures.picture("https://b.example/"), 120, 20),
+        (pictures.picture("https://c.example/"), 360, 20),
+    ]
+    data = pictures.file(pictures.on_canvas(620, 260, *parts))
+    codes = sorted(qr.find(data), key=lambda code: code.text)
+    made = qr.repaint(data, [(codes[0], GATEWAY), (codes[1], GATEWAY), (codes[2], None)])
+    assert made.outcomes == ("defaced", "replaced", "defaced")
+    assert [code.text for code in qr.find(made.data)] == [GATEWAY]
+
+
 @pytest.mark.parametrize("extension", [".gif", ".webp", ".png"])
 def test_all_pictures_of_an_animation_are_changed(extension: str) -> None:
     frame = pictures.picture()
