@@ -160,6 +160,51 @@ def restore_mail(
     asyncio.run(restore_and_wait(load_settings(), tenant, scopes[0], None if yes else _confirm))
 
 
+@app.command("backfill")
+def backfill_command(
+    tenant: Annotated[str, typer.Option(help="The organisation: its name, provider tenant id, or our id.")],
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How many days back.")],
+    mailbox: Annotated[str | None, typer.Option(help="One mailbox, by its address.")] = None,
+    domain: Annotated[str | None, typer.Option(help="All protected mailboxes of a domain.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="The whole organisation.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only record what would be done.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Protect mail that came before protection was switched on. Can be left and come back to (`postern runs`)."""
+    import asyncio
+
+    from app.backfill_command import backfill_and_wait
+    from app.restore_command import Scope
+
+    chosen = [
+        Scope("mailbox", mailbox) if mailbox else None,
+        Scope("domain", domain) if domain else None,
+        Scope("tenant", "") if everything else None,
+    ]
+    scopes = [scope for scope in chosen if scope is not None]
+    if len(scopes) != 1:
+        raise PosternError("Name one of --mailbox, --domain or --everything. Nothing was started.")
+    ended_well = asyncio.run(
+        backfill_and_wait(
+            load_settings(), tenant, scopes[0], days=days, dry_run=dry_run, confirm=None if yes else _confirm
+        )
+    )
+    if not ended_well:
+        raise typer.Exit(1)
+
+
+@app.command("runs")
+def runs_command(
+    tenant: Annotated[str, typer.Option(help="The organisation: its name, provider tenant id, or our id.")],
+) -> None:
+    """List the latest backfills and restores with their progress."""
+    import asyncio
+
+    from app.backfill_command import show_runs
+
+    asyncio.run(show_runs(load_settings(), tenant))
+
+
 @app.command("reset")
 def reset_command() -> None:
     """Remove the data directory of the embedded default: database, keys, logs, demo."""

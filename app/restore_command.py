@@ -49,8 +49,8 @@ async def restore_and_wait(
     async with database_urls(settings) as urls:
         database = Database(urls.app, 2)
         try:
-            tenant_id, name = await _find_tenant(database, tenant)
-            target = await _target(database, tenant_id, scope)
+            tenant_id, name = await find_tenant(database, tenant)
+            target = await target_of(database, tenant_id, scope)
             async with database.tenant(tenant_id) as session:
                 preview = RestoreRun(
                     tenant_id=tenant_id, id=0, scope=scope.kind, target=target, last_message_id=2**62
@@ -67,7 +67,12 @@ async def restore_and_wait(
             await database.close()
 
 
-async def _find_tenant(database: Database, tenant: str) -> tuple[uuid.UUID, str]:
+async def find_tenant(database: Database, tenant: str) -> tuple[uuid.UUID, str]:
+    """The organisation of that name, provider tenant id or id of ours; and its name.
+
+    Raises:
+        NotFound: There is none, or more than one.
+    """
     async with database.untenanted() as session:
         rows = (await session.execute(text("SELECT tenant_id, name, external_id FROM postern_tenants()"))).all()
     found = [row for row in rows if tenant in (str(row.tenant_id), row.name, row.external_id)]
@@ -77,7 +82,12 @@ async def _find_tenant(database: Database, tenant: str) -> tuple[uuid.UUID, str]
     return found[0].tenant_id, found[0].name
 
 
-async def _target(database: Database, tenant_id: uuid.UUID, scope: Scope) -> str:
+async def target_of(database: Database, tenant_id: uuid.UUID, scope: Scope) -> str:
+    """A scope's target as runs store it: a mailbox by its number.
+
+    Raises:
+        NotFound: There is no such mailbox.
+    """
     if scope.kind != "mailbox":
         return scope.target
     async with database.tenant(tenant_id) as session:

@@ -12,7 +12,7 @@ from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
 from app.policy.service import load_snapshot
-from app.protection import queue, subscriptions
+from app.protection import long_tasks, queue, subscriptions
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork
 from app.protection.restore import run_mailbox
@@ -68,6 +68,8 @@ def register(app: procrastinate.App, runtime: Runtime) -> None:
     @app.task(name=queue.HOUSEKEEPING, retry=DATABASE_AWAY)
     async def housekeeping(tenant_id: str, what: str) -> None:
         await HOUSEKEEPERS[what](runtime, uuid.UUID(tenant_id))
+
+    long_tasks.register(app, runtime, DATABASE_AWAY)
 
 
 async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:
@@ -287,5 +289,5 @@ async def purge(runtime: Runtime, tenant_id: uuid.UUID) -> None:
         )
 
 
-HOUSEKEEPERS = {"poll": poll, "renew": renew, "probe": probe, "purge": purge}
+HOUSEKEEPERS = {"poll": poll, "renew": renew, "probe": probe, "purge": purge, "take_up": long_tasks.take_up}
 """Scheduled work by name."""

@@ -1,0 +1,30 @@
+"""The worker's jobs of backfills, moves and off-boarding. Each is idempotent, short, and safe to lose."""
+
+from __future__ import annotations
+
+import uuid
+
+import procrastinate
+
+from app.protection import queue
+from app.protection.backfill import backfill_mailbox, take_up_backfills
+from app.protection.runtime import Runtime
+
+
+def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.RetryStrategy) -> None:
+    """Give the Procrastinate application these tasks, bound to this process's resources.
+
+    Args:
+        app: The application.
+        runtime: The process.
+        retry: For a database that is away.
+    """
+
+    @app.task(name=queue.BACKFILL, retry=retry)
+    async def backfill(tenant_id: str, mailbox_id: int, run_id: int) -> None:
+        await backfill_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, run_id)
+
+
+async def take_up(runtime: Runtime, tenant_id: uuid.UUID) -> None:
+    """Defer the next step of whatever is under way: a job that was lost is found again."""
+    await take_up_backfills(runtime, tenant_id)
