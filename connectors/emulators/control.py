@@ -244,7 +244,9 @@ class Control:
         return {"visits": self._world.sites.visits}
 
     async def _counts(self, _: Request, __: Json) -> Json:
+        throttle = self._world.throttle
         return {
+            "highest_concurrency": throttle.highest if throttle is not None else 0,
             "faults": dict(self._world.faults.counts),
             "notifications": dict(self._world.notifier.outcomes),
             "microsoft_notifications": dict(self._world.microsoft_service.subscriptions.sent),

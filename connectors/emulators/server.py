@@ -98,6 +98,7 @@ def create_app(world: World, background: tuple[Background, ...] = ()) -> ASGIApp
     )
     failing = FaultMiddleware(inner, world.faults, ("/graph/", "/entra/", "/google/"))
     throttled = MailboxThrottle(failing, world.microsoft, world.microsoft_service.tokens, "/graph/v1.0")
+    world.throttle = throttled
     return world.sites.by_host(throttled)
 
 

@@ -18,6 +18,7 @@ from connectors.emulators.demo.sites import Sites
 from connectors.emulators.google.keys import SigningKey
 from connectors.emulators.google.state import GoogleState
 from connectors.emulators.microsoft import keeping
+from connectors.emulators.microsoft.graph import MailboxThrottle
 from connectors.emulators.microsoft.model import Application
 from connectors.emulators.microsoft.service import MicrosoftService
 from connectors.emulators.microsoft.tokens import certificate_of, new_key
@@ -81,11 +82,13 @@ class World:
 
     Attributes:
         base_url: Where the server is reached; empty until it listens.
+        throttle: Counts requests per mailbox; None until the app is made.
     """
 
     def __init__(self, options: Options | None = None, keys: Keys | None = None) -> None:
         self.options = options or Options()
         self.base_url = ""
+        self.throttle: MailboxThrottle | None = None
         self.clock = Clock()
         self.faults = Faults(self.options.seed or 0)
         self.notifier = Notifier(self.faults, retry_delays=self.options.retry_delays, now=self.clock.timestamp)

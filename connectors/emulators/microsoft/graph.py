@@ -75,7 +75,11 @@ class Call:
         """
         key = self.part("user")
         try:
-            return self.state.person(key, self.tenant_id)
+            person = self.state.person(key, self.tenant_id)
+            # Other addresses of a mailbox receive mail, but name nobody here ("Get user": id or userPrincipalName).
+            if key.lower() not in (person.id, person.address):
+                raise KeyError(key)
+            return person
         except KeyError:
             raise GraphError(
                 404,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from connectors.emulators.common.viewer import ViewAttachment, ViewMailbox, ViewMessage, ViewMessageDetail
 from connectors.emulators.microsoft import bodies
 from connectors.emulators.microsoft.mime import message_to_mime
@@ -47,8 +49,12 @@ class MicrosoftView:
         with self._state.lock:
             message = self._state.message(self._state.person(address).id, message_id)
             is_html = message.body_type == "html"
+            sender = message.from_
+            line = self._line(message)
+            if sender is not None and sender.name != sender.address:
+                line = replace(line, sender=f"{sender.name} <{sender.address}>")
             return ViewMessageDetail(
-                message=self._line(message),
+                message=line,
                 recipients=tuple(each.address for each in [*message.to, *message.cc]),
                 # Outlook on the web runs no script either.
                 html=bodies.remove_unsafe(message.body) if is_html else None,

@@ -23,6 +23,8 @@ def test_a_fifth_request_at_once_for_one_mailbox_is_throttled(org: Organisation)
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(ask, range(6)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 200, 429, 429]
+    counts = org.client.get(f"{org.emulators.base_url}/control/counts").json()
+    assert counts["highest_concurrency"] == 4
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.json()["error"]["code"] == "ApplicationThrottled"
     assert refused.headers["retry-after"] == "1"
@@ -162,3 +164,22 @@ def test_a_person_without_a_mailbox_is_told_from_an_unknown_one(org: Organisatio
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "MailboxNotEnabledForRESTAPI")
     unknown = org.call("GET", "/users/nobody@nordwind.example/messages")
     assert unknown.json()["error"]["code"] == "ErrorInvalidUser"
+
+
+def test_mail_to_another_address_arrives_although_that_address_names_nobody(org: Organisation) -> None:
+    org.emulators.world.microsoft.add_alias(org.ada, "a.lovelace@nordwind.example")
+    given = org.deliver("alias", to="a.lovelace@nordwind.example")
+    assert org.call("GET", org.path(given)).status_code == 200
+    assert org.call("GET", "/users/a.lovelace@nordwind.example").status_code == 404
+    addresses = org.call("GET", f"/users/{org.ada.id}?$select=proxyAddresses").json()["proxyAddresses"]
+    assert addresses == ["SMTP:ada@nordwind.example", "smtp:a.lovelace@nordwind.example"]
+
+
+def test_the_websites_remember_which_addresses_were_opened(org: Organisation) -> None:
+    host = {"Host": "s.kurz1.localhost:1"}
+    answer = org.client.get(f"{org.emulators.base_url}/a7Kq2", headers=host)
+    assert (answer.status_code, answer.headers["location"]) == (302, "http://news.lumen-post.localhost:1/harbours")
+    assert org.client.get(f"{org.emulators.base_url}/nothing", headers=host).status_code == 404
+    assert org.client.get(f"{org.emulators.base_url}/sites/nobody/").status_code == 404
+    visits = org.client.get(f"{org.emulators.base_url}/control/visits").json()["visits"]
+    assert visits == ["s.kurz1/a7Kq2", "s.kurz1/nothing"]

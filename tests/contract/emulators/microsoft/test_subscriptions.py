@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -247,3 +248,13 @@ def test_notifications_for_an_endpoint_that_was_slow_too_often_are_dropped_and_t
     org.emulators.world.clock.advance(601)
     org.deliver("shown")
     assert receiver.wait_for(2)[1]["changeType"] == "created"
+
+
+def test_a_mailbox_has_at_most_a_thousand_subscriptions(org: Organisation, receiver: Receiver) -> None:
+    subscribe(org, receiver)
+    state = org.emulators.world.microsoft
+    (one,) = state.subscriptions_of(org.ada.id)
+    for index in range(999):
+        state.put_subscription(replace(one, id=f"{index}"))
+    refused = org.call("POST", "/subscriptions", json=wanted(org, receiver))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "ErrorQuotaExceeded")
