@@ -12,8 +12,7 @@ when the person really clicks.
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -21,9 +20,30 @@ from typing import Any, Final
 import structlog
 
 from app.gateway import pages
-from app.gateway.clicks import Answer, ClickJudge, DeliverySource, PayloadSource
-from app.gateway.events import MAX_REASON, Subject, click_event, client_part, judged_part, report_event
-from app.gateway.forms import MAX_BODY, FormSigner, parse_form
+from app.gateway.clicks import (
+    PATIENCE_SECONDS,
+    Answer,
+    ClickJudge,
+    DeliverySource,
+    PageSource,
+    PayloadSource,
+    event_of,
+)
+from app.gateway.events import MAX_REASON, Subject, click_event, client_part, report_event
+from app.gateway.forms import MAX_BODY, FormSigner
+from app.gateway.http import (
+    Receive,
+    Request,
+    Scope,
+    Send,
+    fetched_ahead,
+    read_form,
+    read_request,
+    send_empty,
+    send_json,
+    send_page,
+    waits_so_far,
+)
 from app.gateway.limits import Counter, Limits
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import KeyRing, SealBroken
@@ -37,15 +57,10 @@ from app.policy.snapshots import SnapshotStore
 from app.settings import Settings
 from app.verdicts.judge import InlineSource
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 log = structlog.get_logger(__name__)
 
 _MAX_CLIENTS: Final = 20_000
 _METHODS: Final = b"GET, HEAD, POST, OPTIONS"
-_PREFETCH_HEADERS: Final = (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz")
 _SIGNAL_HEADERS: Final = (
     b"sec-fetch-site",
     b"sec-fetch-mode",
@@ -55,6 +70,8 @@ _SIGNAL_HEADERS: Final = (
     b"accept-language",
     b"via",
 )
+MAX_WAITS: Final = 6
+"""How often the waiting page asks again before the tenant's failure policy decides."""
 _RELEASE_ACTS: Final = ("release", "mistake")
 
 
@@ -70,6 +87,7 @@ class GatewayDeps:
         source: The list in memory.
         payloads: Reads the stored target of very long links; None: there is no database.
         delivery: What was noticed at delivery; None: not looked up.
+        pages: Looks at the pages behind links; None: nothing is fetched.
         clock: Aware UTC.
         limits: What is too much.
         background: Runs as long as the gateway does (policy refresh, ingest).
@@ -82,6 +100,7 @@ class GatewayDeps:
     source: InlineSource
     payloads: PayloadSource | None = None
     delivery: DeliverySource | None = None
+    pages: PageSource | None = None
     clock: Clock = utc_now
     limits: Limits = field(default_factory=Limits)
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
@@ -96,15 +115,6 @@ class GatewayStats:
     broken: int = 0
     limited: int = 0
     not_durable: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    method: str
-    headers: dict[bytes, bytes]
-    address: str
-    receive: Receive
-    send: Send
 
 
 def create_gateway(deps: GatewayDeps) -> Gateway:
@@ -122,7 +132,7 @@ class Gateway:
         self._prefix = settings.gateway_prefix
         self._click_path = f"/{settings.gateway_prefix}/"
         self._opener = LinkOpener(deps.keyring, settings.gateway_url, settings.gateway_prefix)
-        self._judge = ClickJudge(deps.snapshots, deps.source, deps.clock, deps.delivery)
+        self._judge = ClickJudge(deps.snapshots, deps.source, deps.clock, deps.delivery, deps.pages)
         self._signer = FormSigner(deps.keyring, settings.gateway_url)
         window = deps.limits.window_seconds
         self._per_token, self._per_address = Counter(window), Counter(window)
@@ -151,6 +161,8 @@ class Gateway:
             with suppress(asyncio.CancelledError):
                 await task
         self._tasks = []
+        if self.deps.pages is not None:
+            await self.deps.pages.aclose()
         await self.deps.spool.stop()
 
     def problems(self) -> list[str]:
@@ -168,14 +180,14 @@ class Gateway:
             if path.startswith(self._click_path):
                 await self._click(scope, receive, send)
             else:
-                await self._other(path, _request(scope, receive, send))
+                await self._other(path, read_request(scope, receive, send))
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
     # -- clicks
 
     async def _click(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _request(scope, receive, send)
+        request = read_request(scope, receive, send)
         limits = self.deps.limits
         if not self._per_address.add(request.address, limits.per_address):
             await self._limited(request)
@@ -183,7 +195,7 @@ class Gateway:
         method = request.method
         if method == "OPTIONS":
             self.stats.not_clicks += 1
-            await _plain(send, 204, [(b"allow", _METHODS)])
+            await send_empty(send, 204, [(b"allow", _METHODS)])
             return
         parts = scope["path"].split("/")
         if len(parts) == 5 and not parts[4]:
@@ -209,18 +221,34 @@ class Gateway:
         elif method == "POST":
             await self._post(request, token, link)
         else:
-            await _plain(send, 405, [(b"allow", _METHODS)])
+            await send_empty(send, 405, [(b"allow", _METHODS)])
 
-    async def _get(self, request: _Request, token: LinkToken, link: str) -> None:
-        if _fetched_ahead(request.headers):
+    async def _get(self, request: Request, token: LinkToken, link: str) -> None:
+        if fetched_ahead(request.headers):
             self.stats.not_clicks += 1
-            await _plain(request.send, 503, [(b"cache-control", b"no-store")])
+            await send_empty(request.send, 503, [(b"cache-control", b"no-store")])
             return
-        answer = self._judge.cached(token) or await self._judge.answer(token)
+        answer = self._judge.cached(token)
+        if answer is None:
+            waited = waits_so_far(request.query)
+            patience = PATIENCE_SECONDS if waited < MAX_WAITS else 0.0
+            answer = await self._judge.answer(token, patience=patience)
+            if answer.waiting:
+                await self._wait(request, token, answer, waited)
+                return
         await self._record(request, token, answer, answer.event)
         await self._show(request, token, link, answer)
 
-    async def _record(self, request: _Request, token: LinkToken, answer: Answer, judged: bytes) -> None:
+    async def _wait(self, request: Request, token: LinkToken, answer: Answer, waited: int) -> None:
+        """A page that asks again by itself, also without a script; recorded once."""
+        if waited == 0:
+            await self._record(request, token, answer, event_of(token.url, answer, Action.WAIT))
+        again = (b"refresh", f"1; url=?wait={waited + 1}".encode())
+        view = pages.waiting(answer.verdict, self._words(request, answer.snapshot), waited)
+        page = pages.render(view, self._words(request, answer.snapshot), answer.snapshot)
+        await send_page(request, 200, page, (again,))
+
+    async def _record(self, request: Request, token: LinkToken, answer: Answer, judged: bytes) -> None:
         """Make the click durable. Where the disk refuses, the click goes on: the spool counts and alarms."""
         self.stats.clicks += 1
         event = click_event(
@@ -233,7 +261,7 @@ class Gateway:
         if not await self.deps.spool.submit(event):
             self.stats.not_durable += 1
 
-    async def _show(self, request: _Request, token: LinkToken, link: str, answer: Answer) -> None:
+    async def _show(self, request: Request, token: LinkToken, link: str, answer: Answer) -> None:
         action = answer.decision.action
         if action is Action.REDIRECT:
             await request.send({"type": "http.response.start", "status": 302, "headers": answer.redirect_headers})
@@ -252,11 +280,11 @@ class Gateway:
         else:
             await self._blocked(request, link, answer, words)
 
-    async def _blocked(self, request: _Request, link: str, answer: Answer, words: Translator) -> None:
+    async def _blocked(self, request: Request, link: str, answer: Answer, words: Translator) -> None:
         snapshot, rule = answer.snapshot, answer.decision.rule
         own_page = pages.own_page(snapshot)
         if own_page is not None:
-            await _plain(request.send, 302, [(b"location", own_page), (b"referrer-policy", b"no-referrer")])
+            await send_empty(request.send, 302, [(b"location", own_page), (b"referrer-policy", b"no-referrer")])
             return
         view = pages.blocked(
             answer.verdict,
@@ -268,11 +296,11 @@ class Gateway:
         )
         await self._page(request, 403, view, snapshot)
 
-    async def _post(self, request: _Request, token: LinkToken, link: str) -> None:
+    async def _post(self, request: Request, token: LinkToken, link: str) -> None:
         """A button on one of our pages."""
         snapshot = self.deps.snapshots.get(token.tenant_no)
         words = self._words(request, snapshot)
-        fields = await _form(request)
+        fields = await read_form(request)
         act = "" if fields is None else fields.get("act", "")
         if (
             fields is None
@@ -285,7 +313,7 @@ class Gateway:
         if not self._forms.add(link, self.deps.limits.forms_per_token):
             await self._limited(request)
             return
-        answer = await self._judge.answer(token)
+        answer = await self._judge.answer(token, patience=0.0)
         if act in _RELEASE_ACTS:
             await self._report(request, token, answer, act, fields.get("reason", "")[:MAX_REASON], words)
             return
@@ -294,21 +322,13 @@ class Gateway:
             await self._record(request, token, answer, answer.event)
             await self._show(request, token, link, answer)
             return
-        verdict = answer.verdict
-        proceeded = judged_part(
-            url=token.url,
-            host=host_of(verdict.final_url) or "",
-            level=verdict.level.value,
-            action="proceed",
-            rule=answer.decision.rule,
-            evidence=[signal.as_json() for signal in verdict.signals[:20]],
-        )
+        proceeded = event_of(token.url, answer, "proceed")
         await self._record(request, token, answer, proceeded)
         await request.send({"type": "http.response.start", "status": 303, "headers": answer.redirect_headers})
         await request.send({"type": "http.response.body", "body": b""})
 
     async def _report(
-        self, request: _Request, token: LinkToken, answer: Answer, kind: str, reason: str, words: Translator
+        self, request: Request, token: LinkToken, answer: Answer, kind: str, reason: str, words: Translator
     ) -> None:
         event = report_event(
             Subject(token.tenant_no, token.mailbox_no, token.message_no),
@@ -341,22 +361,22 @@ class Gateway:
             except SealBroken:
                 raise LinkBroken("tampered") from None
 
-    async def _broken_link(self, request: _Request) -> None:
+    async def _broken_link(self, request: Request) -> None:
         self.stats.broken += 1
         if not self._broken.add(request.address, self.deps.limits.broken_per_address):
             await self._limited(request)
             return
         await self._plain_page(request, 404, "broken")
 
-    async def _limited(self, request: _Request) -> None:
+    async def _limited(self, request: Request) -> None:
         self.stats.limited += 1
         await self._plain_page(request, 429, "limited", extra=((b"retry-after", b"60"),))
 
     # -- everything else
 
-    async def _other(self, path: str, request: _Request) -> None:
+    async def _other(self, path: str, request: Request) -> None:
         if path == "/healthz":
-            await _json(request.send, 200, {"status": "alive"})
+            await send_json(request.send, 200, {"status": "alive"})
         elif path == "/readyz":
             await self._readyz(request)
         elif not self._per_address.add(request.address, self.deps.limits.per_address):
@@ -366,11 +386,11 @@ class Gateway:
         elif path == "/explain" and request.method == "POST":
             await self._explain(request)
         elif path == "/explain":
-            await _plain(request.send, 405, [(b"allow", b"GET, HEAD, POST")])
+            await send_empty(request.send, 405, [(b"allow", b"GET, HEAD, POST")])
         else:
             await self._plain_page(request, 404, "nothing")
 
-    async def _readyz(self, request: _Request) -> None:
+    async def _readyz(self, request: Request) -> None:
         problems = self.problems()
         spool = self.deps.spool.stats
         state = {
@@ -380,12 +400,12 @@ class Gateway:
             "policies_from_database": self.deps.snapshots.from_database,
             "spool": {"written": spool.written, "late": spool.late, "lost": spool.lost, "error": spool.error},
         }
-        await _json(request.send, 503 if problems else 200, state)
+        await send_json(request.send, 503 if problems else 200, state)
 
-    async def _explain(self, request: _Request) -> None:
+    async def _explain(self, request: Request) -> None:
         """Where a link leads. Whose it is, is not shown: nobody is signed in here."""
         words = self._words(request)
-        fields = await _form(request)
+        fields = await read_form(request)
         link = "" if fields is None else fields.get("link", "").strip().strip("<>\"'")[:MAX_BODY]
         path = link.partition("#")[0].partition("?")[0].split("/")
         try:
@@ -405,7 +425,7 @@ class Gateway:
         now = self.deps.clock()
         return {act: self._signer.sign(link, act, now) for act in acts}
 
-    def _words(self, request: _Request, snapshot: PolicySnapshot | None = None) -> Translator:
+    def _words(self, request: Request, snapshot: PolicySnapshot | None = None) -> Translator:
         default = snapshot.words.locale if snapshot is not None else ""
         header = request.headers.get(b"accept-language")
         accepted = None if header is None else header.decode("latin-1")
@@ -425,14 +445,14 @@ class Gateway:
         return made
 
     async def _page(
-        self, request: _Request, status: int, view: pages.View, snapshot: PolicySnapshot | None = None
+        self, request: Request, status: int, view: pages.View, snapshot: PolicySnapshot | None = None
     ) -> None:
-        await _send_page(request, status, pages.render(view, self._words(request, snapshot), snapshot))
+        await send_page(request, status, pages.render(view, self._words(request, snapshot), snapshot))
 
     async def _plain_page(
-        self, request: _Request, status: int, kind: str, extra: tuple[tuple[bytes, bytes], ...] = ()
+        self, request: Request, status: int, kind: str, extra: tuple[tuple[bytes, bytes], ...] = ()
     ) -> None:
-        await _send_page(request, status, pages.plain_page(kind, self._words(request).locale), extra)
+        await send_page(request, status, pages.plain_page(kind, self._words(request).locale), extra)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -448,65 +468,3 @@ class Gateway:
                 await self.stop()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def _request(scope: Scope, receive: Receive, send: Send) -> _Request:
-    client = scope.get("client")
-    return _Request(scope["method"], dict(scope["headers"]), client[0] if client else "", receive, send)
-
-
-def _fetched_ahead(headers: dict[bytes, bytes]) -> bool:
-    """Whether a browser fetches before anybody clicked."""
-    for name in _PREFETCH_HEADERS:
-        purpose = headers.get(name)
-        if purpose is not None and (b"prefetch" in purpose or b"prerender" in purpose):
-            return True
-    return False
-
-
-async def _form(request: _Request) -> dict[str, str] | None:
-    """The form that was sent; None where it is none or too big."""
-    if not request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
-        return None
-    body = bytearray()
-    while True:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            return None
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            return None
-        if not message.get("more_body"):
-            break
-    try:
-        return parse_form(bytes(body))
-    except ValueError:
-        return None
-
-
-async def _send_page(
-    request: _Request, status: int, page: pages.Page, extra: tuple[tuple[bytes, bytes], ...] = ()
-) -> None:
-    headers = [*page.headers, *extra]
-    await request.send({"type": "http.response.start", "status": status, "headers": headers})
-    await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else page.body})
-
-
-async def _plain(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-    await send(
-        {"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]}
-        if status != 204
-        else {"type": "http.response.start", "status": status, "headers": headers}
-    )
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def _json(send: Send, status: int, data: dict[str, Any]) -> None:
-    body = json.dumps(data).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"cache-control", b"no-store"),
-        (b"content-length", str(len(body)).encode()),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -14,10 +14,12 @@ from app.links.token import LinkToken
 from app.messages.hosts import host_of
 from app.policy.engine import Action, Decision, PolicyContext, PolicySnapshot, Stage
 from app.policy.snapshots import SnapshotStore
-from app.verdicts.judge import InlineSource, Judgement, judge
-from app.verdicts.scoring import Signal, Verdict
+from app.verdicts.judge import NO_PAGE, InlineSource, Judgement, PageResult, judge
+from app.verdicts.scoring import Level, Signal, Verdict
 
 MAX_CACHED: Final = 50_000
+PATIENCE_SECONDS: Final = 1.5
+"""How long a click waits for a look at the page before a waiting page is shown."""
 _WITHOUT_DELIVERY: Final = timedelta(seconds=15)
 """How long an answer holds that lacks what was noticed at delivery."""
 
@@ -30,6 +32,16 @@ class DeliverySource(Protocol):
 
     async def fetch(self, tenant_no: int, message_no: int, url: str) -> tuple[Signal, ...] | None:
         """Look them up; None where that takes too long."""
+
+
+class PageSource(Protocol):
+    """Looks at the pages behind links (``app.verdicts.page_check.PageCheck``)."""
+
+    async def check(self, url: str, seconds: float, own_domains: frozenset[str]) -> PageResult | None:
+        """The result, or None where it takes longer than some seconds; it then goes on by itself."""
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
 
 
 PayloadSource = Callable[[int, bytes], Awaitable[bytes | None]]
@@ -49,6 +61,7 @@ class Answer:
         redirect_headers: Complete headers of a redirect, made once.
         event: The part of the click's event that stays the same.
         expires_at: Until when this may be given again.
+        waiting: The page behind the link is still being looked at.
     """
 
     snapshot: PolicySnapshot
@@ -59,6 +72,7 @@ class Answer:
     redirect_headers: list[tuple[bytes, bytes]]
     event: bytes
     expires_at: datetime
+    waiting: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -74,6 +88,7 @@ class ClickJudge:
         source: The list in memory.
         clock: Aware UTC.
         delivery: What was noticed at delivery, where that can be looked up.
+        pages: Looks at the pages behind links; None: that is not wanted.
     """
 
     def __init__(
@@ -82,11 +97,13 @@ class ClickJudge:
         source: InlineSource,
         clock: Clock,
         delivery: DeliverySource | None = None,
+        pages: PageSource | None = None,
     ) -> None:
         self._snapshots = snapshots
         self._source = source
         self._clock = clock
         self._delivery = delivery
+        self._pages = pages
         self._answers: dict[tuple[int, int, str], Answer] = {}
 
     def cached(self, token: LinkToken) -> Answer | None:
@@ -101,17 +118,31 @@ class ClickJudge:
             return None
         return found
 
-    async def answer(self, token: LinkToken) -> Answer:
-        """The answer, judged anew where needed."""
+    async def answer(self, token: LinkToken, *, patience: float = PATIENCE_SECONDS) -> Answer:
+        """The answer, judged anew where needed.
+
+        Args:
+            token: The link.
+            patience: How long to wait for a look at the page, in seconds. What is not there then makes the
+                answer one to wait for (:attr:`Answer.waiting`); 0 takes what there is and calls it degraded.
+        """
         found = self.cached(token)
         if found is not None:
             return found
+        snapshot = self._snapshots.get(token.tenant_no)
         more: tuple[Signal, ...] | None = ()
         if self._delivery is not None and token.message_no:
             more = self._delivery.cached(token.tenant_no, token.message_no, token.url)
             if more is None:
                 more = await self._delivery.fetch(token.tenant_no, token.message_no, token.url)
-        made = self.judge_now(token.url, self._snapshots.get(token.tenant_no), more or ())
+        made = self.judge_now(token.url, snapshot, more or ())
+        if self._pages is not None and wants_a_look(made):
+            final = made.verdict.final_url
+            page = await self._pages.check(final, patience, snapshot.own_domains)
+            if page is None and patience > 0:
+                return replace(made, waiting=True)
+            page = page or PageResult(degraded=True)
+            made = self.judge_now(token.url, snapshot, more or (), page)
         if more is None:
             made = replace(made, expires_at=min(made.expires_at, self._clock() + _WITHOUT_DELIVERY))
         if len(self._answers) >= MAX_CACHED:
@@ -119,10 +150,23 @@ class ClickJudge:
         self._answers[token.tenant_no, token.message_no, token.url] = made
         return made
 
-    def judge_now(self, url: str, snapshot: PolicySnapshot, more: tuple[Signal, ...] = ()) -> Answer:
+    def judge_now(
+        self,
+        url: str,
+        snapshot: PolicySnapshot,
+        more: tuple[Signal, ...] = (),
+        page: PageResult = NO_PAGE,
+    ) -> Answer:
         """Judge and decide, without the cache."""
         generation = self._source.refresh()
-        judgement = judge(url, source=self._source, own_domains=snapshot.own_domains, more=more, clock=self._clock)
+        judgement = judge(
+            url,
+            source=self._source,
+            own_domains=snapshot.own_domains,
+            more=more,
+            page=page,
+            clock=self._clock,
+        )
         verdict = judgement.verdict
         decision = snapshot.decide(
             PolicyContext(Stage.CLICK, judgement.chain, verdict.level.value, degraded=verdict.degraded)
@@ -130,19 +174,37 @@ class ClickJudge:
         target = location(url)
         if target is None:
             decision = Decision(Action.BLOCK, "no-web-address", decision.trace)
-        final = judgement.chain[-1]
-        event = judged_part(
-            url=url,
-            host=host_of(final) or "",
-            level=verdict.level.value,
-            action=decision.action.value,
-            rule=decision.rule,
-            evidence=[signal.as_json() for signal in verdict.signals[:20]],
-        )
         headers = [
             (b"location", target or b""),
             (b"cache-control", b"no-store"),
             (b"referrer-policy", b"no-referrer"),
             (b"content-length", b"0"),
         ]
-        return Answer(snapshot, generation, judgement, decision, target, headers, event, verdict.expires_at)
+        made = Answer(snapshot, generation, judgement, decision, target, headers, b"", verdict.expires_at)
+        return replace(made, event=event_of(url, made, decision.action))
+
+
+def wants_a_look(answer: Answer) -> bool:
+    """Whether seeing the page could change anything: not where a list decided, nor where all is known."""
+    if answer.target is None or answer.decision.rule.startswith("list:"):
+        return False
+    return answer.verdict.level in (Level.UNKNOWN, Level.SUSPICIOUS)
+
+
+def event_of(url: str, answer: Answer, action: str) -> bytes:
+    """The part of a click's event that an answer makes.
+
+    Args:
+        url: Where the link leads, as it stood in the message.
+        answer: What it got.
+        action: What was done: an :class:`app.policy.engine.Action`, or ``proceed``.
+    """
+    verdict = answer.verdict
+    return judged_part(
+        url=url,
+        host=host_of(answer.judgement.chain[-1]) or "",
+        level=verdict.level.value,
+        action=str(action),
+        rule=answer.decision.rule,
+        evidence=[signal.as_json() for signal in verdict.signals[:20]],
+    )

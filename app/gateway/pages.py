@@ -277,6 +277,23 @@ def locked(verdict: Verdict, words: Translator, keys: Mapping[str, str], rule: s
     )
 
 
+def waiting(verdict: Verdict, words: Translator, waited: int) -> View:
+    """The page behind the link is being looked at; this page goes on by itself."""
+    _ = words.gettext
+    lines = [_("This takes a moment. The page goes on by itself.")]
+    if waited >= 2:
+        lines.append(_("Still looking at the page behind the link, which answers slowly."))
+    return View(
+        page="wait",
+        tone="info",
+        word=_("Please wait"),
+        heading=_("Checking this link"),
+        lines=lines,
+        where=destination(verdict.final_url),
+        level=verdict.level.value,
+    )
+
+
 def unusable(url: str, words: Translator) -> View:
     """A genuine link whose target is no web address."""
     _ = words.gettext

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from app.gateway.app import Gateway, GatewayDeps, create_gateway
+from app.gateway.clicks import PageSource
 from app.gateway.ingest import Ingest
 from app.gateway.limits import Limits
 from app.gateway.lookups import DeliveryFindings, StoredPayloads
@@ -16,6 +19,9 @@ from app.verdicts.feed import FeedFile
 from app.verdicts.feed_store import SUFFIX, FeedStore
 from app.verdicts.judge import AllSources, InlineSource
 
+if TYPE_CHECKING:
+    from app.kit.safe_http import SafeFetcher
+
 
 def build_gateway(
     settings: Settings,
@@ -24,6 +30,7 @@ def build_gateway(
     *,
     clock: Clock = utc_now,
     limits: Limits | None = None,
+    fetcher: SafeFetcher | None = None,
 ) -> Gateway:
     """Wire the gateway.
 
@@ -33,6 +40,7 @@ def build_gateway(
         database: None: clicks are answered from what is on disk and wait in the spool.
         clock: Aware UTC.
         limits: What is too much; None: the defaults.
+        fetcher: Fetches pages where ``check_pages`` is set; None: with the default bounds.
 
     Returns:
         An ASGI application. Serve it (its lifespan starts and stops everything), or call ``start`` and
@@ -41,12 +49,15 @@ def build_gateway(
     folder = settings.data_dir / "gateway"
     spool_folder = folder / "spool"
     snapshots = SnapshotStore(folder)
+    lists = _lists(settings)
+    pages = _page_check(lists, fetcher) if settings.check_pages else None
     deps = GatewayDeps(
         settings=settings,
         keyring=keyring,
         snapshots=snapshots,
         spool=SpoolWriter(spool_folder),
-        source=_lists(settings),
+        source=lists,
+        pages=pages,
         clock=clock,
         limits=limits or Limits(),
     )
@@ -62,6 +73,7 @@ def build_gateway(
             source=deps.source,
             payloads=StoredPayloads(database, snapshots),
             delivery=DeliveryFindings(database, snapshots),
+            pages=pages,
             clock=clock,
             limits=deps.limits,
             background=(lambda: snapshots.follow(database), ingest.run),
@@ -75,3 +87,11 @@ def _lists(settings: Settings) -> InlineSource:
     if settings.feed_file is not None and settings.feed_file.suffix == SUFFIX:
         return AllSources(FeedStore(settings.feed_file), store)
     return AllSources(FeedFile(settings.feed_file), store)
+
+
+def _page_check(lists: InlineSource, fetcher: SafeFetcher | None) -> PageSource:
+    # Imported where it is wanted: the HTML parser is a tenth of the process's memory.
+    from app.kit.safe_http import SafeFetcher
+    from app.verdicts.page_check import PageCheck
+
+    return PageCheck(fetcher or SafeFetcher(), lists)

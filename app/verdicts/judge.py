@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from app.kit.clock import Clock, utc_now
 from app.verdicts.heuristics import embedded_target, open_chain, url_signals
@@ -58,12 +58,32 @@ class Judgement:
     chain: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PageResult:
+    """What a check found.
+
+    Attributes:
+        signals: Observations.
+        chain: Addresses that the link went on to, without the first.
+        degraded: The end was not seen for a passing reason.
+    """
+
+    signals: tuple[Signal, ...] = ()
+    chain: tuple[str, ...] = ()
+    degraded: bool = False
+
+
+NO_PAGE: Final = PageResult()
+"""Nothing was seen, because nobody looked."""
+
+
 def judge(
     url: str,
     *,
     source: InlineSource,
     own_domains: frozenset[str] = frozenset(),
     more: tuple[Signal, ...] = (),
+    page: PageResult = NO_PAGE,
     clock: Clock = utc_now,
 ) -> Judgement:
     """Judge an address inline.
@@ -73,14 +93,16 @@ def judge(
         source: The list; every address of the chain is looked up, and one that it carries along.
         own_domains: The tenant's own.
         more: Signals that others made, e.g. at delivery.
+        page: What a look at the page gave.
         clock: Aware UTC.
     """
     chain, _ = open_chain(url)
-    signals = [*url_signals(url, own_domains), *more]
+    signals = [*url_signals(url, own_domains), *more, *page.signals]
     looked_up = list(chain)
     carried = embedded_target(chain[-1])
     if carried is not None:
         looked_up.append(carried)
     for address in looked_up:
         signals.extend(source.signals(address))
-    return Judgement(score(signals, final_url=chain[-1], now=clock()), chain)
+    chain = (*chain, *page.chain)
+    return Judgement(score(signals, final_url=chain[-1], now=clock(), degraded=page.degraded), chain)

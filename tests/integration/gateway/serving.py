@@ -17,6 +17,7 @@ from app.gateway.limits import Limits
 from app.gateway.runtime import build_gateway
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
+from app.kit.safe_http import SafeFetcher
 from app.links.mint import Minter
 from app.policy.engine import PolicySnapshot
 from app.settings import Settings
@@ -65,6 +66,7 @@ def serve(
     database_url: str | None = None,
     snapshots: tuple[PolicySnapshot, ...] = (),
     limits: Limits | None = None,
+    fetcher: SafeFetcher | None = None,
 ) -> Iterator[Served]:
     """Serve a gateway on a free port in a thread of its own."""
     listener = socket.socket()
@@ -72,14 +74,21 @@ def serve(
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     feed = folder / "feed.tsv"
     feed.touch()
-    settings = Settings(data_dir=folder, gateway_url=url, feed_file=feed, click_ingest_ms=20, _env_file=None)
+    settings = Settings(
+        data_dir=folder,
+        gateway_url=url,
+        feed_file=feed,
+        click_ingest_ms=20,
+        check_pages=fetcher is not None,
+        _env_file=None,
+    )
     ready = threading.Event()
     made: list[Gateway] = []
     server: list[uvicorn.Server] = []
 
     async def run() -> None:
         database = None if database_url is None else Database(database_url, 2)
-        gateway = build_gateway(settings, keyring, database, limits=limits)
+        gateway = build_gateway(settings, keyring, database, limits=limits, fetcher=fetcher)
         for snapshot in snapshots:
             gateway.deps.snapshots.put(snapshot)
         made.append(gateway)

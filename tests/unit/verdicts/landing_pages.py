@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - a page is easier to read on one line
 """Pages written for the tests: kits that imitate, innocent pages, and pages that cannot be seen."""
 
 from __future__ import annotations
