@@ -68,6 +68,8 @@ def create_app(world: World, background: tuple[Background, ...] = ()) -> ASGIApp
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await world.notifier.stop()
+            # Here and not only at the end of the process: SIGTERM ends it right after this.
+            await asyncio.to_thread(world.flush)
 
     async def index(_: Request) -> Response:
         page = _templates.get_template("index.html").render(

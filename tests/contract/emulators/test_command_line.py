@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -99,7 +100,7 @@ def test_a_second_start_goes_on_with_the_demo_after_an_interrupt(tmp_path: Path)
         second.stop(signal.SIGKILL)
 
 
-def test_switches_of_the_google_side_are_set_over_http(tmp_path: Path) -> None:
+def test_what_was_done_right_before_a_terminate_signal_is_kept(tmp_path: Path) -> None:
     running = Running(tmp_path)
     try:
         before = running.get("/control/google")
@@ -110,5 +111,22 @@ def test_switches_of_the_google_side_are_set_over_http(tmp_path: Path) -> None:
             mailbox = {"mailbox": "haruka.mori@kasuga.example"}
             assert client.post("/control/google/expire", json=mailbox).status_code == 200
             assert client.post("/control/google/expire", json={"mailbox": "nobody@x.example"}).status_code == 404
+            mime = base64.b64encode(b"Subject: last\r\n\r\nx").decode()
+            for provider, to in (
+                ("google", "haruka.mori@kasuga.example"),
+                ("microsoft", "mara.lindt@nordwind.example"),
+            ):
+                body = {"provider": provider, "to": to, "mime_base64": mime}
+                assert client.post("/control/deliver", json=body).status_code == 200
     finally:
         running.stop(signal.SIGTERM)
+    again = Running(tmp_path)
+    try:
+        assert again.get("/control/google")["received_line"] is True
+        for path in (
+            "provider=google&address=haruka.mori@kasuga.example",
+            "provider=microsoft&address=mara.lindt@nordwind.example",
+        ):
+            assert again.get(f"/control/messages?{path}")["messages"][0]["subject"] == "last"
+    finally:
+        again.stop(signal.SIGKILL)
