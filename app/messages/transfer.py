@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -309,10 +310,13 @@ class Base64Body(Body):
         self.layout, core = _layout(raw, eol)
         self.data = _decode_base64(core)
 
-    @property
+    @cached_property
     def defective(self) -> bool:
         """Whether the text is laid out by no rule, so that only an undo record can bring it back."""
-        return _encode_base64(self.data, self.layout) != self.raw
+        layout = self.layout
+        flat = binascii.b2a_base64(self.data, newline=False)
+        core = self.raw[len(layout.lead) : len(self.raw) - len(layout.tail)]
+        return core != _lines(flat, layout) or bool(layout.tail.strip())
 
     def write(self, splices: Sequence[Splice]) -> list[RawSplice]:
         """See `Body.write`; one splice of the whole text."""
@@ -324,14 +328,20 @@ class Base64Body(Body):
             pieces += (self.data[at : splice.start], splice.new)
             at = splice.end
         pieces.append(self.data[at:])
-        if self.layout.tail.strip():
-            # Readers stop at the padding: without one they would read on in what stands behind it.
-            while sum(map(len, pieces)) % 3 == 0:
-                pieces.append(self.space)
-        new = _encode_base64(b"".join(pieces), self.layout)
+        data = b"".join(pieces)
+        padded = bool(self.layout.tail.strip()) and len(data) % 3 == 0
+        if padded:
+            # Readers stop at the padding: without one they would read on in what stands behind it. Half a character
+            # at the end of UTF-16 stays there.
+            whole = len(data) - len(data) % len(self.space)
+            data = data[:whole] + self.space + data[whole:]
+        new = _encode_base64(data, self.layout)
         # Restoring sees only the new text: it must find the same layout in it.
         token = (
-            all(s.token for s in splices) and _layout(new, self.default_eol)[0] == self.layout and not self.defective
+            all(s.token for s in splices)
+            and not padded
+            and _layout(new, self.default_eol)[0] == self.layout
+            and not self.defective
         )
         return [RawSplice(0, len(self.raw), new, token)]
 
@@ -374,11 +384,19 @@ def _decode_base64(core: bytes) -> bytes:
 
 
 def _encode_base64(data: bytes, layout: _Layout) -> bytes:
-    text = binascii.b2a_base64(data, newline=False)
+    return layout.lead + _lines(binascii.b2a_base64(data, newline=False), layout) + layout.tail
+
+
+def _lines(text: bytes, layout: _Layout) -> bytes:
+    """Break base64 text into lines; the last one may be shorter."""
     width = layout.width
-    if width and len(text) > width:
-        text = layout.eol.join([text[at : at + width] for at in range(0, len(text), width)])
-    return layout.lead + text + layout.tail
+    if not width or len(text) <= width:
+        return text
+    full = (len(text) - 1) // width
+    lines = np.empty((full, width + len(layout.eol)), dtype=np.uint8)
+    lines[:, :width] = np.frombuffer(text, dtype=np.uint8, count=full * width).reshape(full, width)
+    lines[:, width:] = np.frombuffer(layout.eol, dtype=np.uint8)
+    return lines.tobytes() + text[full * width :]
 
 
 def open_body(raw: bytes, encoding: str, eol: bytes) -> Body | None:

@@ -184,9 +184,6 @@ class _Message:
             return
         if isinstance(body, Base64Body):
             body.space = view.encode(" ")
-            if len(body.data) % len(body.space):
-                self.writer.warn("broken_base64", part.path, "The part ends within a character; it was left as it is.")
-                return
         made = body.write(splices(view, changes))
         if isinstance(body, Base64Body) and body.defective:
             self.writer.warn(
