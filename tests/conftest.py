@@ -65,6 +65,11 @@ def postgres_server() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="postern-test-"))
     folder.chmod(0o755)
     server, urls = start_embedded(folder, TEMPLATE)
+    with psycopg.connect(urls.owner, autocommit=True) as connection:
+        # Nothing in here must survive a power cut; kill -9 of our processes needs no flush to disk.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+        connection.execute("SELECT pg_reload_conf()")
     migrate(urls.owner)
     yield Postgres(urls)
     server.cleanup()

@@ -11,6 +11,7 @@ from app.audit.service import record
 from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
+from app.policy.service import notify_policy
 from app.protection.models import MailboxRow, MessageRow, RestoreRun
 from app.protection.providers import Providers, TenantGrant
 from app.protection.queue import defer_restore, defer_switch
@@ -54,6 +55,7 @@ async def import_mailboxes(db: Database, providers: Providers, grant: TenantGran
                 await defer_switch(session, grant.tenant_id, row.id, on=True)
         for gone in known.values():
             gone.enabled = False
+        await notify_policy(session, grant.tenant_id)
     return sum(1 for mailbox in found if mailbox.enabled)
 
 
