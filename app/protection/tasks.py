@@ -11,12 +11,12 @@ import structlog
 from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
-from app.policy.service import load_snapshot
 from app.protection import long_tasks, queue, subscriptions
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
-from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork
+from app.protection.protect import STOPS_THE_MAILBOX
+from app.protection.reach import any_work
 from app.protection.restore import run_mailbox
-from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
+from app.protection.runtime import Runtime, grant_of
 from app.protection.service import import_mailboxes
 from app.protection.sync import open_work, stop_tenant, sync_mailbox
 from app.tenants.models import Domain, Session, Tenant, UsedState
@@ -105,25 +105,6 @@ async def renew_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int,
         log.warning("subscription.renew_failed", mailbox=mailbox_id, error=str(error))
     async with runtime.db.tenant(tenant_id) as session:
         await queue.defer_sync(session, tenant_id, mailbox_id, notified=True)
-
-
-async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> MailboxWork | None:
-    """A mailbox's work even where protection is off: for stopping and restoring."""
-    async with runtime.db.tenant(tenant_id) as session:
-        grant, _ = await grant_of(session, tenant_id)
-        row = await mailbox_row(session, mailbox_id)
-        if row is None:
-            return None
-        policy = await load_snapshot(session, tenant_id)
-    return MailboxWork(
-        grant=grant,
-        mailbox=to_mailbox(row),
-        mailbox_id=mailbox_id,
-        connector=runtime.providers.connector(grant),
-        policy=policy,
-        since=runtime.clock(),
-        dry_run=False,
-    )
 
 
 async def stop_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:

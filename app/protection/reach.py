@@ -1,0 +1,28 @@
+"""Reaching a mailbox whether or not it is protected: for stopping, restoring, moving."""
+
+from __future__ import annotations
+
+import uuid
+
+from app.policy.service import load_snapshot
+from app.protection.protect import MailboxWork
+from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
+
+
+async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> MailboxWork | None:
+    """A mailbox's work even where protection is off; None where the mailbox or its tenant is gone."""
+    async with runtime.db.tenant(tenant_id) as session:
+        row = await mailbox_row(session, mailbox_id)
+        if row is None:
+            return None
+        grant, _ = await grant_of(session, tenant_id)
+        policy = await load_snapshot(session, tenant_id)
+    return MailboxWork(
+        grant=grant,
+        mailbox=to_mailbox(row),
+        mailbox_id=mailbox_id,
+        connector=runtime.providers.connector(grant),
+        policy=policy,
+        since=runtime.clock(),
+        dry_run=False,
+    )
