@@ -132,7 +132,6 @@ _FIELDS: dict[str, Callable[[Message, Preferences], object]] = {
 _ON_REQUEST: dict[str, Callable[[Message, Preferences], object]] = {
     # "internetMessageHeaders: Returned only on applying a $select query option."
     "internetMessageHeaders": lambda message, _: [{"name": name, "value": value} for name, value in message.headers],
-    "uniqueBody": render_body,
 }
 _NAMES = {name.lower(): name for name in (*_FIELDS, *_ON_REQUEST)}
 
