@@ -12,6 +12,7 @@ _RIGHTS = frozenset({"application/x-microsoft-rpmsg-message", "application/vnd.m
 _SIGNATURES = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature"})
 _MEETING_METHODS = frozenset({"request", "reply", "cancel", "counter", "declinecounter", "add", "refresh"})
 _PGP = re.compile(rb"(?m)^-----BEGIN PGP (?:SIGNED MESSAGE|MESSAGE|PUBLIC KEY BLOCK|SIGNATURE)")
+_PGP_TEXT = frozenset({"text/plain", "text/html"})
 _MEETING_CLASS = re.compile(rb"(?i)urn:content-classes:(?:calendarmessage|appointment)")
 _METHOD = re.compile(rb"(?im)^METHOD:[ \t]*([A-Z]+)")
 
@@ -45,13 +46,10 @@ def classify_parts(raw: bytes, structure: Structure) -> SkipReason | None:
         return SkipReason.RIGHTS_MANAGED
     if _MEETING_CLASS.search(content_class):
         return SkipReason.MEETING
-    if b"-----BEGIN PGP " in raw:
-        for part in parts:
-            if (
-                part.is_leaf
-                and part.content_type.startswith("text/")
-                and _PGP.search(raw, part.body_start, part.body_end)
-            ):
+    for part in parts:
+        if part.content_type in _PGP_TEXT and part.is_leaf:
+            start, end = part.body_start, part.body_end
+            if raw.find(b"-----BEGIN PGP ", start, end) >= 0 and _PGP.search(raw, start, end):
                 return SkipReason.PGP_INLINE
     return None
 

@@ -129,7 +129,7 @@ def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False) -
         other = Found([], [], [], document, parsed, is_ours=is_ours)
         _scan(view, parsed, markup.parse(parsed, scripting=True), 0, 0, base, other)
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
-    if "[if" in parsed or "[IF" in parsed or "[If" in parsed or "[iF" in parsed:
+    if "<!--" in parsed:
         _conditional_comments(view, parsed, document, base, found)
     found.candidates.sort(key=_position)
     found.anchors.sort()
@@ -307,12 +307,16 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
     """Parse the content of Outlook's conditional comments, which are comments to every other client."""
     comments: set[str] | None = None
     at = reach = nested = 0
-    while opening := _COMMENT.search(parsed, at):
+    while (start := parsed.find("<!--", at)) >= 0:
+        opening = _COMMENT.match(parsed, start)
+        if opening is None:
+            at = start + 4
+            continue
         at = body = opening.end()
-        inside = opening.start() < reach
+        inside = start < reach
         nested = nested + 1 if inside else 0
         if not inside:
-            closing = _COMMENT_END.search(parsed, opening.start() + 4)
+            closing = _COMMENT_END.search(parsed, start + 4)
             reach = closing.start() if closing else len(parsed)
         if body >= reach or nested > _MAX_NESTED:
             continue
@@ -324,7 +328,7 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
             if comments is None:
                 nodes = markup.query(document, "//comment()")
                 comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
-            if parsed[opening.start() + 4 : reach].replace("\0", "\ufffd") not in comments:
+            if parsed[start + 4 : reach].replace("\0", "\ufffd") not in comments:
                 reach = at  # it stands inside an attribute, a style sheet or the like
                 continue
         _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)

@@ -62,6 +62,10 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     Returns:
         Candidates to wrap in anchors, in order.
     """
+    if not bare_domains:
+        text = found.document.text
+        if "://" not in text and "www." not in text and "WWW." not in text:
+            return []
     starts = _possible_starts(found.parsed, bare_domains=bare_domains)
     if starts:
         starts = _outside_raw_text(_outside_links(starts, found), found)
@@ -77,44 +81,59 @@ def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
         if bare_domains:
             starts += [hit.start() for hit in re.finditer(r"(?<![\w@.\-/])\w[\w\-]*\.(?=[^\W\d_])", parsed)]
             starts = sorted(set(starts))
-        return _tag_filter(parsed, starts)
-    starts = []
-    at = parsed.find("://")
+        return starts if "<![CDATA[" in parsed else _tag_filter(parsed, starts)
+    return _with_prefix(parsed, "<![CDATA[" in parsed)
+
+
+def _with_prefix(parsed: str, everywhere: bool) -> list[int]:
+    """Places of ``http://``, ``https://`` and ``www.`` that are not visibly inside a tag."""
+    find, rfind = parsed.find, parsed.rfind
+    starts: list[int] = []
+    closed = opened = -1
+    scanned = 0
+    at = find("://")
     while at >= 0:
-        before = parsed[at - 5 : at] if at >= 5 else " " + parsed[:at]
-        if before.endswith("http") or before.lower().endswith("http"):
-            starts.append(at - 4)
-        elif before == "https" or before.lower() == "https":
-            starts.append(at - 5)
-        at = parsed.find("://", at + 3)
+        # Text always has a tag's end between it and the last tag's beginning. Both only move forward: one pass.
+        newest = rfind("<", scanned, at)
+        if newest >= 0:
+            opened = newest
+        newest = rfind(">", scanned, at)
+        if newest >= 0:
+            closed = newest
+        scanned = at
+        if everywhere or closed >= opened or not _TAG_OPEN.match(parsed, opened):
+            before = parsed[max(at - 5, 0) : at].lower()
+            if before.endswith("http"):
+                starts.append(at - 4)
+            elif before == "https":
+                starts.append(at - 5)
+        at = find("://", at + 3)
+    bare: list[int] = []
     for name in ("ww.", "WW."):
-        at = parsed.find(name)
+        at = find(name)
         while at >= 0:
             if parsed[at - 1 : at] in ("w", "W") and parsed[at - 4 : at - 1] != "://":
-                starts.append(at - 1)
-            at = parsed.find(name, at + 3)
-    starts.sort()
-    return _tag_filter(parsed, starts)
+                bare.append(at - 1)
+            at = find(name, at + 3)
+    if bare:
+        starts = sorted(starts + (bare if everywhere else _tag_filter(parsed, sorted(bare))))
+    return starts
 
 
 def _tag_filter(parsed: str, starts: list[int]) -> list[int]:
-    """Drop places with a tag's ``<`` before them and no ``>`` in between: text always has one in between."""
-    if "<![CDATA[" in parsed:
-        return starts
+    """Drop places with a tag's ``<`` before them and no ``>`` in between."""
     kept: list[int] = []
     closed = opened = -1
     scanned = 0
-    rfind = parsed.rfind
     for start in starts:
-        # Both positions only move forward, so the whole filter is one pass.
-        newest = rfind("<", scanned, start)
+        newest = parsed.rfind("<", scanned, start)
         if newest >= 0:
             opened = newest
-        newest = rfind(">", scanned, start)
+        newest = parsed.rfind(">", scanned, start)
         if newest >= 0:
             closed = newest
         scanned = start
-        if closed > opened or opened < 0 or not _TAG_OPEN.match(parsed, opened):
+        if closed >= opened or not _TAG_OPEN.match(parsed, opened):
             kept.append(start)
     return kept
 

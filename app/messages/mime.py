@@ -247,7 +247,7 @@ class _Scanner:
     def bare_cr(self) -> bool:
         """Whether some line ends with a carriage return alone."""
         raw = self.raw
-        return b"\r" in raw and raw.count(b"\r") != raw.count(b"\r\n")
+        return b"\r" in raw and _BARE_CR.search(raw) is not None
 
     def enter(self, start: int, path: str, default: str, delimiter: int) -> int:
         """Open the entity whose header begins at `start`, and the messages nested in it; return where to go on."""
