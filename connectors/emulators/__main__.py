@@ -6,8 +6,10 @@ Prints one line of JSON when it is ready, so that whoever started it knows the a
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +24,10 @@ from connectors.emulators.world import GRAPH_ROLES, Options, World
 
 SECRET_VARIABLE = "POSTERN_EMULATORS_MICROSOFT_CLIENT_SECRET"  # noqa: S105  # the variable's name
 """Environment variable with the Microsoft client secret, so that it stays out of the process list."""
+
+
+SUPERVISED_VARIABLE = "POSTERN_SUPERVISED"
+"""Environment variable that asks this process to end with its parent."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.credentials_file is not None:
             _write_credentials(given.credentials_file, world, setup)
         world.flush()
+        if os.environ.get(SUPERVISED_VARIABLE) == "1":
+            background = (*background, _end_with_parent)
         config = uvicorn.Config(
             create_app(world, background),
             host="127.0.0.1",
@@ -107,6 +115,16 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         world.close()
     return 0
+
+
+async def _end_with_parent() -> None:
+    """Stop when whoever started this process is gone, even where it was killed."""
+    parent = os.getppid()
+    # There is no event for a parent's end that works on every system, so it is looked at.
+    while os.getppid() == parent:  # noqa: ASYNC110
+        await asyncio.sleep(1.0)
+    _progress("whoever started this is gone; stopping")
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _delivered(done: int, total: int) -> None:

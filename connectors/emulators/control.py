@@ -202,6 +202,7 @@ class Control:
         if not all(isinstance(value, bool) for value in body.values()):
             raise ValueError("the value must be true or false")
         notifier.enabled = body.get("enabled", notifier.enabled) is True
+        self._world.google.behaviour.notifications = notifier.enabled
         notifier.throttles_slow = body.get("throttles_slow", notifier.throttles_slow) is True
         return {"enabled": notifier.enabled, "throttles_slow": notifier.throttles_slow}
 

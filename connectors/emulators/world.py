@@ -261,9 +261,10 @@ class World:
                 "tokens": state.tokens.save,
                 "pubsub": state.pubsub.save,
                 "behaviour": state.behaviour.save,
+                "files": lambda: {key: file.save() for key, file in state.files.items()},
             }
             for user_id, box in state.mailboxes_by_user.items():
-                seen = (box.history_id, len(box.messages), repr(box.watch), box.last_notified)
+                seen = box.fingerprint
                 key = f"mailbox/{user_id}"
                 if self._google_seen.get(key) != seen:
                     self._google_seen[key] = seen
