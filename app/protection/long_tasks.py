@@ -8,6 +8,7 @@ import procrastinate
 
 from app.protection import queue
 from app.protection.backfill import backfill_mailbox, take_up_backfills
+from app.protection.quarantine import run_move, take_up_moves
 from app.protection.runtime import Runtime
 
 
@@ -24,7 +25,12 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Retr
     async def backfill(tenant_id: str, mailbox_id: int, run_id: int) -> None:
         await backfill_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, run_id)
 
+    @app.task(name=queue.MOVE, retry=retry)
+    async def move(tenant_id: str, mailbox_id: int, move_id: int) -> None:
+        await run_move(runtime, uuid.UUID(tenant_id), mailbox_id, move_id)
+
 
 async def take_up(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     """Defer the next step of whatever is under way: a job that was lost is found again."""
     await take_up_backfills(runtime, tenant_id)
+    await take_up_moves(runtime, tenant_id)
