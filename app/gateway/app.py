@@ -12,23 +12,19 @@ when the person really clicks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
-from app.gateway import pages
+from app.gateway import pages, views
 from app.gateway.clicks import (
     PATIENCE_SECONDS,
     Answer,
     ClickJudge,
-    DeliverySource,
-    PageSource,
-    PayloadSource,
     event_of,
 )
+from app.gateway.deps import GatewayDeps, GatewayStats
 from app.gateway.events import MAX_REASON, Subject, click_event, client_part, report_event
 from app.gateway.forms import MAX_BODY, FormSigner
 from app.gateway.http import (
@@ -44,18 +40,13 @@ from app.gateway.http import (
     send_page,
     waits_so_far,
 )
-from app.gateway.limits import Counter, Limits
-from app.kit.clock import Clock, utc_now
-from app.kit.crypto import KeyRing, SealBroken
+from app.gateway.limits import Counter
+from app.kit.crypto import SealBroken
 from app.kit.i18n import Translator, negotiate, translator
-from app.kit.spool import SpoolWriter
 from app.links.mint import LinkOpener
 from app.links.token import LinkBroken, LinkToken, PayloadNeeded
 from app.messages.hosts import host_of
 from app.policy.engine import Action, PolicySnapshot
-from app.policy.snapshots import SnapshotStore
-from app.settings import Settings
-from app.verdicts.judge import InlineSource
 
 log = structlog.get_logger(__name__)
 
@@ -73,48 +64,6 @@ _SIGNAL_HEADERS: Final = (
 MAX_WAITS: Final = 6
 """How often the waiting page asks again before the tenant's failure policy decides."""
 _RELEASE_ACTS: Final = ("release", "mistake")
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayDeps:
-    """What the gateway works with.
-
-    Attributes:
-        settings: Addresses and prefix.
-        keyring: Master keys.
-        snapshots: Policies of all tenants.
-        spool: Where events go before an answer does; started and stopped by the gateway.
-        source: The list in memory.
-        payloads: Reads the stored target of very long links; None: there is no database.
-        delivery: What was noticed at delivery; None: not looked up.
-        pages: Looks at the pages behind links; None: nothing is fetched.
-        clock: Aware UTC.
-        limits: What is too much.
-        background: Runs as long as the gateway does (policy refresh, ingest).
-    """
-
-    settings: Settings
-    keyring: KeyRing
-    snapshots: SnapshotStore
-    spool: SpoolWriter
-    source: InlineSource
-    payloads: PayloadSource | None = None
-    delivery: DeliverySource | None = None
-    pages: PageSource | None = None
-    clock: Clock = utc_now
-    limits: Limits = field(default_factory=Limits)
-    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
-
-
-@dataclass(slots=True)
-class GatewayStats:
-    """Counters since the start."""
-
-    clicks: int = 0
-    not_clicks: int = 0
-    broken: int = 0
-    limited: int = 0
-    not_durable: int = 0
 
 
 def create_gateway(deps: GatewayDeps) -> Gateway:
@@ -244,7 +193,7 @@ class Gateway:
         if waited == 0:
             await self._record(request, token, answer, event_of(token.url, answer, Action.WAIT))
         again = (b"refresh", f"1; url=?wait={waited + 1}".encode())
-        view = pages.waiting(answer.verdict, self._words(request, answer.snapshot), waited)
+        view = views.waiting(answer.verdict, self._words(request, answer.snapshot), waited)
         page = pages.render(view, self._words(request, answer.snapshot), answer.snapshot)
         await send_page(request, 200, page, (again,))
 
@@ -270,13 +219,13 @@ class Gateway:
         snapshot, rule = answer.snapshot, answer.decision.rule
         words = self._words(request, snapshot)
         if answer.target is None:
-            await self._page(request, 403, pages.unusable(token.url, words), snapshot)
+            await self._page(request, 403, views.unusable(token.url, words), snapshot)
         elif action is Action.WARN:
             keys = self._keys(link, ("continue",))
-            await self._page(request, 200, pages.warning(answer.verdict, words, keys, rule), snapshot)
+            await self._page(request, 200, views.warning(answer.verdict, words, keys, rule), snapshot)
         elif action is Action.LOCK:
             keys = self._keys(link, ("release",))
-            await self._page(request, 403, pages.locked(answer.verdict, words, keys, rule), snapshot)
+            await self._page(request, 403, views.locked(answer.verdict, words, keys, rule), snapshot)
         else:
             await self._blocked(request, link, answer, words)
 
@@ -286,7 +235,7 @@ class Gateway:
         if own_page is not None:
             await send_empty(request.send, 302, [(b"location", own_page), (b"referrer-policy", b"no-referrer")])
             return
-        view = pages.blocked(
+        view = views.blocked(
             answer.verdict,
             words,
             snapshot.name,
@@ -308,7 +257,7 @@ class Gateway:
             or not self._signer.from_here(request.headers)
             or not self._signer.check(fields.get("key", ""), link, act, self.deps.clock())
         ):
-            await self._page(request, 400, pages.stale(words), snapshot)
+            await self._page(request, 400, views.stale(words), snapshot)
             return
         if not self._forms.add(link, self.deps.limits.forms_per_token):
             await self._limited(request)
@@ -339,7 +288,7 @@ class Gateway:
             reason=reason,
         )
         stored = await self.deps.spool.submit(event)
-        await self._page(request, 200 if stored else 503, pages.thanks(kind, words, stored=stored), answer.snapshot)
+        await self._page(request, 200 if stored else 503, views.thanks(kind, words, stored=stored), answer.snapshot)
 
     async def _open(self, host: str, text: str) -> LinkToken:
         """Open a token; fetches the stored target of a very long link.
@@ -382,7 +331,7 @@ class Gateway:
         elif not self._per_address.add(request.address, self.deps.limits.per_address):
             await self._limited(request)
         elif path == "/explain" and request.method in ("GET", "HEAD"):
-            await self._page(request, 200, pages.explain(self._words(request)))
+            await self._page(request, 200, views.explain(self._words(request)))
         elif path == "/explain" and request.method == "POST":
             await self._explain(request)
         elif path == "/explain":
@@ -415,10 +364,10 @@ class Gateway:
         except (LinkBroken, LookupError):
             self._broken.add(request.address, self.deps.limits.broken_per_address)
             problem = words.gettext("This is not a protected link, or it was changed.")
-            await self._page(request, 200, pages.explain(words, link, problem))
+            await self._page(request, 200, views.explain(words, link, problem))
             return
         answer = await self._judge.answer(token)
-        view = pages.explained(link, answer.verdict, words, answer.decision.action.value, answer.decision.rule)
+        view = views.explained(link, answer.verdict, words, answer.decision.action.value, answer.decision.rule)
         await self._page(request, 200, view, answer.snapshot)
 
     def _keys(self, link: str, acts: tuple[str, ...]) -> dict[str, str]:
@@ -445,7 +394,7 @@ class Gateway:
         return made
 
     async def _page(
-        self, request: Request, status: int, view: pages.View, snapshot: PolicySnapshot | None = None
+        self, request: Request, status: int, view: views.View, snapshot: PolicySnapshot | None = None
     ) -> None:
         await send_page(request, status, pages.render(view, self._words(request, snapshot), snapshot))
 

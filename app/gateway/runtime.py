@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.gateway.app import Gateway, GatewayDeps, create_gateway
+from app.gateway.app import Gateway, create_gateway
 from app.gateway.clicks import PageSource
+from app.gateway.deps import GatewayDeps
 from app.gateway.ingest import Ingest
 from app.gateway.limits import Limits
 from app.gateway.lookups import DeliveryFindings, StoredPayloads
