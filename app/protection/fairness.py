@@ -157,8 +157,12 @@ class FairJobManager(JobManager):
             await self._patiently(lambda: finish(job, Status.ABORTED, delete_job=True))
         await self._look_again()
 
-    async def _look_again(self) -> None:
+    def forget_what_is_ready(self) -> None:
+        """There may be new work: ask the database before the next choice."""
         self._ready_until = 0.0
+
+    async def _look_again(self) -> None:
+        self.forget_what_is_ready()
         if self._wake is not None:
             await self._wake(channel="", notification=_WAKE)  # type: ignore[arg-type]  # a TypedDict there
 
@@ -169,7 +173,7 @@ class FairJobManager(JobManager):
         self._wake = on_notification
 
         async def heard(**values: object) -> None:
-            self._ready_until = 0.0
+            self.forget_what_is_ready()
             await on_notification(**values)  # type: ignore[arg-type]  # passed through unchanged
 
         listen = super().listen_for_jobs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Exists, Select, exists, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.messages import restore, restore_body
@@ -206,16 +206,17 @@ async def run_mailbox(runtime: Runtime, work: MailboxWork, run_id: int) -> None:
         run.state = "running"
         actor = run.requested_by
         mine = to_restore(run).where(MessageRow.mailbox_id == work.mailbox_id).order_by(MessageRow.id.desc())
-    turn, aside = Turn(runtime), 0
+        ready = mine.where(~_failed_shortly_before(runtime, run_id))
+    turn = Turn(runtime)
     while True:
         async with runtime.db.tenant(work.tenant_id) as session:
-            batch = list(await session.scalars(mine.offset(aside).limit(BATCH)))
-            if not batch and not aside:
-                await _close_if_done(runtime, session, work.tenant_id, run_id)
-                return
-            if not batch:
+            batch = list(await session.scalars(ready.limit(BATCH)))
+            if not batch and await session.scalar(mine.limit(1)) is not None:
                 at = runtime.clock() + timedelta(seconds=_ASIDE_SECONDS)
                 await defer_restore(session, work.tenant_id, work.mailbox_id, run_id, at=at)
+                return
+            if not batch:
+                await _close_if_done(runtime, session, work.tenant_id, run_id)
                 return
         for message_id in batch:
             if turn.is_over():
@@ -224,10 +225,19 @@ async def run_mailbox(runtime: Runtime, work: MailboxWork, run_id: int) -> None:
                 return
             outcome = await _one_of_run(runtime, work, message_id, run_id, actor)
             turn.count()
-            if outcome is None:
-                aside += 1
-            else:
+            if outcome is not None:
                 await _count(runtime, work.tenant_id, run_id, message_id, outcome)
+
+
+def _failed_shortly_before(runtime: Runtime, run_id: int) -> Exists:
+    """Whether a message could not be read or written just now: the others come first."""
+    return exists().where(
+        MessageEvent.tenant_id == MessageRow.tenant_id,
+        MessageEvent.message_id == MessageRow.id,
+        MessageEvent.kind == _AGAIN,
+        MessageEvent.detail["run"].as_integer() == run_id,
+        MessageEvent.at > runtime.clock() - timedelta(seconds=_ASIDE_SECONDS),
+    )
 
 
 async def _one_of_run(runtime: Runtime, work: MailboxWork, message_id: int, run_id: int, actor: str) -> Restored | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.bootstrap import LoadedProviders
 from app.kit.crypto import KeyRing
@@ -19,6 +19,7 @@ from app.protection.models import MailboxRow, MessageRow
 from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
 from app.protection.service import import_mailboxes
+from app.protection.sync import SyncReport, sync_mailbox
 from app.settings import Settings
 from app.tenants.actor import Actor, cli_actor
 from app.tenants.models import Domain, Tenant
@@ -85,6 +86,27 @@ class Organisation:
     async def messages(self) -> list[MessageRow]:
         async with self.runtime.db.tenant(self.tenant_id) as session:
             return list(await session.scalars(select(MessageRow).order_by(MessageRow.id)))
+
+    async def sync(self, address: str | None = None) -> SyncReport:
+        """Look at a person's mailbox (the first one's), in as many turns as it takes."""
+        mailbox = await self.mailbox_id(address or self.people[0])
+        while True:
+            report = await sync_mailbox(self.runtime, self.tenant_id, mailbox)
+            if not report.more:
+                return report
+
+    async def waiting(self, task: str) -> list[datetime | None]:
+        """For when the waiting jobs of a task are scheduled."""
+        query = text("SELECT scheduled_at FROM procrastinate_jobs WHERE task_name = :task AND status = 'todo'")
+        async with self.runtime.db.untenanted() as session:
+            return list((await session.execute(query, {"task": task})).scalars())
+
+    async def restart(self) -> None:
+        """The process died: another one starts with nothing in memory."""
+        await self.runtime.providers.aclose()
+        old = self.runtime
+        providers = LoadedProviders(old.settings, old.keyring)
+        self.runtime = Runtime(old.settings, old.db, old.keyring, providers, old.clock)
 
     def view(self, address: str) -> list[Any]:
         """What the mailbox's viewer shows a person, in full."""

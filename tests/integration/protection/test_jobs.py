@@ -1,0 +1,136 @@
+"""Jobs: taken up when their worker died, done at once when something new comes, taken in turn over tenants."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+import pytest
+from procrastinate.jobs import Status
+from sqlalchemy import text
+
+from app.kit.clock import utc_now
+from app.kit.db import Database
+from app.kit.jobs import defer, make_app
+from app.protection import queue
+from app.protection.fairness import FairJobManager
+from app.protection.worker import retry_stalled
+from tests.integration.protection.world import Organisation
+
+pytestmark = pytest.mark.anyio
+
+
+async def jobs(database: Database) -> list[tuple[str, str]]:
+    async with database.untenanted() as session:
+        rows = await session.execute(text("SELECT task_name, status::text FROM procrastinate_jobs ORDER BY id"))
+        return [(row[0], row[1]) for row in rows]
+
+
+async def its_worker_dies(database: Database) -> None:
+    """The waiting jobs were taken by a worker that gives no sign of life any more."""
+    async with database.untenanted() as session:
+        worker = (await session.execute(text("SELECT worker_id FROM procrastinate_register_worker_v1()"))).scalar()
+        await session.execute(
+            text("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour' WHERE id = :id"),
+            {"id": worker},
+        )
+        await session.execute(
+            text("UPDATE procrastinate_jobs SET status = 'doing', worker_id = :id WHERE status = 'todo'"),
+            {"id": worker},
+        )
+
+
+async def test_a_job_of_a_dead_worker_is_done_again(organisation: Organisation) -> None:
+    runtime = organisation.runtime
+    mailbox = await organisation.mailbox_id(organisation.people[0])
+    async with runtime.db.untenanted() as session:
+        await session.execute(text("DELETE FROM procrastinate_jobs"))
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        await queue.defer_sync(session, organisation.tenant_id, mailbox)
+    await its_worker_dies(runtime.db)
+    app = make_app(runtime.db.url)
+    app.job_manager = FairJobManager(app.connector, 4, asyncio.Event())
+    async with app.open_async():
+        assert await retry_stalled(app, runtime) == 1
+        assert await jobs(runtime.db) == [(queue.SYNC, "todo")]
+
+
+async def test_a_job_of_a_dead_worker_gives_way_to_an_equal_one_that_waits(organisation: Organisation) -> None:
+    runtime = organisation.runtime
+    mailbox = await organisation.mailbox_id(organisation.people[0])
+    async with runtime.db.untenanted() as session:
+        await session.execute(text("DELETE FROM procrastinate_jobs"))
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        await queue.defer_sync(session, organisation.tenant_id, mailbox)
+    await its_worker_dies(runtime.db)
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        assert await queue.defer_sync(session, organisation.tenant_id, mailbox, notified=True)
+    app = make_app(runtime.db.url)
+    app.job_manager = FairJobManager(app.connector, 4, asyncio.Event())
+    async with app.open_async():
+        await retry_stalled(app, runtime)
+        assert await jobs(runtime.db) == [(queue.SYNC, "todo")]
+        worker = await app.job_manager.register_worker()
+        assert await app.job_manager.fetch_job(None, worker) is not None
+
+
+async def test_a_notification_does_not_wait_for_a_look_that_was_put_off(organisation: Organisation) -> None:
+    runtime = organisation.runtime
+    mailbox = await organisation.mailbox_id(organisation.people[0])
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        await queue.defer_sync(session, organisation.tenant_id, mailbox, at=utc_now() + timedelta(minutes=5))
+    assert None not in await organisation.waiting(queue.SYNC)
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        assert not await queue.defer_sync(session, organisation.tenant_id, mailbox, notified=True)
+    assert await organisation.waiting(queue.SYNC) == [None]
+
+
+async def test_a_look_at_many_mailboxes_leaves_out_those_that_wait_already(organisation: Organisation) -> None:
+    runtime = organisation.runtime
+    ids = [await organisation.mailbox_id(address) for address in organisation.people]
+    later = utc_now() + timedelta(minutes=5)
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        await queue.defer_sync(session, organisation.tenant_id, ids[0], at=later)
+    for _ in range(2):
+        await queue.defer_syncs(runtime.db, organisation.tenant_id, ids)
+    assert sorted(str(at) for at in await organisation.waiting(queue.SYNC)) == sorted(["None", str(later)])
+
+
+async def put(database: Database, tenant: uuid.UUID, count: int) -> None:
+    async with database.tenant(tenant) as session:
+        for number in range(count):
+            await defer(session, "some.task", {}, queue=queue.tenant_queue(tenant), lock=f"{tenant}:{number}")
+
+
+async def test_tenants_take_turns_however_much_each_has_waiting(database: Database) -> None:
+    many, few = uuid.uuid4(), uuid.uuid4()
+    await put(database, many, 20)
+    await put(database, few, 2)
+    app = make_app(database.url)
+    manager = FairJobManager(app.connector, 4, asyncio.Event())
+    async with app.open_async():
+        worker = await manager.register_worker()
+        order = []
+        for _ in range(6):
+            job = await manager.fetch_job(None, worker)
+            assert job is not None
+            order.append(job.queue)
+            await manager.finish_job(job, Status.SUCCEEDED, delete_job=True)
+    assert sorted(order[:2]) == sorted(order[2:4]) == sorted(map(queue.tenant_queue, (many, few)))
+    assert order[4:] == [queue.tenant_queue(many)] * 2
+
+
+async def test_one_tenant_never_takes_all_slots_of_a_worker(database: Database) -> None:
+    many, few = uuid.uuid4(), uuid.uuid4()
+    await put(database, many, 20)
+    app = make_app(database.url)
+    manager = FairJobManager(app.connector, 4, asyncio.Event())
+    async with app.open_async():
+        worker = await manager.register_worker()
+        taken = [await manager.fetch_job(None, worker) for _ in range(4)]
+        assert [job is not None for job in taken] == [True, True, True, False]
+        await put(database, few, 1)
+        manager.forget_what_is_ready()
+        job = await manager.fetch_job(None, worker)
+        assert job is not None and job.queue == queue.tenant_queue(few)
