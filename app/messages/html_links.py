@@ -24,7 +24,7 @@ _SELECTOR: Final = (
     "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript,"
     "iframe,frame,object,embed"
 )
-_COMMENT = re.compile(r"<!--\s*\[if[^\]]{0,400}\]>", re.I)
+_COMMENT = re.compile(r"<!--\s*\[if[^\]]{0,2000}\]>", re.I)
 _COMMENT_END = re.compile(r"--!?>")
 _REFRESH = re.compile(
     "[\t\n\f\r ]*[0-9.]*[0-9.\t\n\f\r ;,]*(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:(\")([^\"]*)|(')([^']*)|(.*))",
@@ -170,9 +170,9 @@ def _scan(
         elif tag == "meta":
             if (element.attr("http-equiv") or "").strip().lower() == "refresh":
                 _meta(view, parsed, start, base, found)
-        elif tag in _ANIMATIONS:
+        elif tag in _ANIMATIONS and not (depth and element.attr("href")):
             _animation(view, parsed, start, found)
-        elif tag in _FRAMES:
+        elif tag in _FRAMES and not (depth and element.attr("href")):
             _frame(view, element, base, found)
         elif tag == "noscript":
             found.has_noscript = True
@@ -186,7 +186,7 @@ def _element(
 ) -> None:
     tag = element.tag
     attributes, end = markup.attributes(parsed, start, _WANTED)
-    if tag == "a":
+    if tag == "a" and element.namespace is turbohtml.Namespace.HTML:
         found.anchors.append(end)
     style = ""
     has_title = False
@@ -307,9 +307,13 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
     """Parse the content of Outlook's conditional comments, which are comments to every other client."""
     comments: set[str] | None = None
     at = reach = nested = 0
+    plain_start = plain = -1
     while (start := parsed.find("<!--", at)) >= 0:
         opening = _COMMENT.match(parsed, start)
         if opening is None:
+            if start >= plain:
+                closing = _COMMENT_END.search(parsed, start + 4)
+                plain_start, plain = start, closing.start() if closing else len(parsed)
             at = start + 4
             continue
         at = body = opening.end()
@@ -328,7 +332,8 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
             if comments is None:
                 nodes = markup.query(document, "//comment()")
                 comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
-            if parsed[start + 4 : reach].replace("\0", "\ufffd") not in comments:
+            outer = plain_start if start < plain else start  # a comment may hold one that Outlook reads
+            if parsed[outer + 4 : reach].replace("\0", "\ufffd") not in comments:
                 reach = at  # it stands inside an attribute, a style sheet or the like
                 continue
         _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)

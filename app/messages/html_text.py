@@ -11,6 +11,8 @@ import re
 from bisect import bisect_right
 from typing import Final
 
+import turbohtml
+
 from app.messages import markup
 from app.messages.charsets import View
 from app.messages.html_links import Candidate, Found
@@ -22,11 +24,15 @@ _MARKS: Final = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10\x11\x12\x13\x14\x15\x1
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _RUN_END: Final = re.compile("[<\t\n\f\r ]")
 _TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
-_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)")
+_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|\0+")
+_OPEN_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+|#[0-9]+|[a-zA-Z]{2,6})\Z")
 _MAX_RUN: Final = 4_000
 _NOT_TEXT: Final = " or ".join(
     f"ancestor::{tag}"
-    for tag in ("a", "script", "style", "title", "textarea", "noframes", "noembed", "iframe", "xmp", "select", "head")
+    for tag in (
+        *("a", "script", "style", "title", "textarea", "noframes", "noembed", "iframe", "xmp", "plaintext", "select"),
+        *("head", "template"),
+    )
 )
 _INSIDE_LINK: Final = re.compile(
     r"[^<]*+(?:</?(?:b|i|u|font|span|strong|em|br|small|wbr|big|img)(?=[\s/>])[^<>]*+>[^<]*+)*+\Z", re.I
@@ -42,9 +48,13 @@ def _one(character: str) -> str:
     return f"(?:[{plain}]|&(?:{numbers}{names});?)"
 
 
-_ENCODED_SCHEME: Final = re.compile(
-    "".join(map(_one, "http")) + _one("s") + "?" + "".join(map(_one, "://")) + "|" + "".join(map(_one, "www."))
-)
+def _scheme(between: str) -> re.Pattern[str]:
+    forms = (["http", "://"], ["http", "s://"], ["www."])
+    return re.compile("|".join(between.join(map(_one, "".join(form))) for form in forms))
+
+
+_ENCODED_SCHEME: Final = _scheme("")
+_SCHEME_WITH_NULS: Final = _scheme("\0*")  # which browsers drop from text
 _ENCODES_ASCII: Final = re.compile(
     r"&(?:#(?:0*(?:4[67]|58|72|8[0347]|104|11[2569])(?![0-9])|[xX]0*(?:2[eEfF]|3[aA]|[46]8|[57][0347])(?![0-9a-fA-F]))"
     r"|colon|sol|period)"
@@ -64,7 +74,7 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     """
     if not bare_domains:
         text = found.document.text
-        if "://" not in text and "www." not in text and "WWW." not in text:
+        if "://" not in text and not any(name in text for name in ("ww.", "WW.", "wW.", "Ww.")):
             return []
     starts = _possible_starts(found.parsed, bare_domains=bare_domains)
     if starts:
@@ -75,9 +85,9 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
 
 
 def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
-    encoded = _ENCODES_ASCII.search(parsed) is not None
-    if bare_domains or encoded:
-        starts = [hit.start() for hit in _ENCODED_SCHEME.finditer(parsed)]
+    nuls = "\0" in parsed
+    if bare_domains or nuls or _ENCODES_ASCII.search(parsed) is not None:
+        starts = [hit.start() for hit in (_SCHEME_WITH_NULS if nuls else _ENCODED_SCHEME).finditer(parsed)]
         if bare_domains:
             starts += [hit.start() for hit in re.finditer(r"(?<![\w@.\-/])\w[\w\-]*\.(?=[^\W\d_])", parsed)]
             starts = sorted(set(starts))
@@ -109,7 +119,7 @@ def _with_prefix(parsed: str, everywhere: bool) -> list[int]:
                 starts.append(at - 5)
         at = find("://", at + 3)
     bare: list[int] = []
-    for name in ("ww.", "WW."):
+    for name in ("ww.", "WW.", "wW.", "Ww."):
         at = find(name)
         while at >= 0:
             if parsed[at - 1 : at] in ("w", "W") and parsed[at - 4 : at - 1] != "://":
@@ -180,7 +190,8 @@ def _in_text(parsed: str, starts: list[int]) -> list[int]:
     """Mark the places, parse again, and keep those whose mark stands in text that is not part of a link."""
     mark = next((character for character in _MARKS if character not in parsed), None)
     if mark is None:
-        return []
+        present = set(parsed)
+        mark = next(character for character in map(chr, range(0xF0000, 0x10FFFE)) if character not in present)
     pieces: list[str] = []
     at = 0
     for number, start in enumerate(starts):
@@ -190,7 +201,21 @@ def _in_text(parsed: str, starts: list[int]) -> list[int]:
     document = markup.parse("".join(pieces))
     pattern = re.compile(f"{mark}([0-9a-zA-Z]+){mark}")
     texts = markup.query(document, f'//text()[contains(.,"{mark}")][not({_NOT_TEXT})]')
-    return sorted(starts[_index(hit[1])] for text in texts for hit in pattern.finditer(str(text)))
+    kept = sorted(starts[_index(hit[1])] for text in texts for hit in pattern.finditer(str(text)))
+    return _outside_cdata(parsed, kept) if "<![CDATA[" in parsed else kept
+
+
+def _outside_cdata(parsed: str, starts: list[int]) -> list[int]:
+    """Keep the places where markup is markup: a comment put there turns up as a comment in the tree."""
+    pieces: list[str] = []
+    at = 0
+    for start in starts:
+        pieces += (parsed[at:start], f"<!--at{start}-->")
+        at = start
+    pieces.append(parsed[at:])
+    nodes = markup.query(markup.parse("".join(pieces)), "//comment()")
+    seen = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
+    return [start for start in starts if f"at{start}" in seen]
 
 
 def _number(value: int) -> str:
@@ -215,7 +240,7 @@ def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool
             continue
         stop = _RUN_END.search(parsed, start, min(start + _MAX_RUN, len(parsed)))
         end = stop.start() if stop else min(start + _MAX_RUN, len(parsed))
-        before = parsed[max(start - 1, 0) : start]
+        before = _before(parsed, start)
         text, places = _decoded(view, start, end)
         for address in _from(before + text, len(before), bare_domains=bare_domains):
             first = places[address.start - len(before)]
@@ -226,6 +251,14 @@ def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool
             )
         reach = max(reach, end)
     return out
+
+
+def _before(parsed: str, start: int) -> str:
+    """The character that is read before a place: that of a reference without its semicolon (``&lthttp``) too."""
+    lead = _OPEN_REFERENCE.search(parsed, max(start - 12, 0), start)
+    if lead is None:
+        return parsed[max(start - 1, 0) : start]
+    return markup.text_value(parsed[lead.start() : start + 1])[-2:-1]
 
 
 def _from(text: str, skip: int, *, bare_domains: bool) -> list[Address]:

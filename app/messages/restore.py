@@ -15,7 +15,8 @@ from app.messages.charsets import StringView, View, open_view
 from app.messages.coverage import Role, role_of
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, parse
-from app.messages.transfer import Body, RawSplice, Restoration, open_body
+from app.messages.transfer import Body, RawSplice, Restoration
+from app.messages.transfer_base64 import open_body
 from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, RestoreResult
 
 _URL = re.compile(r"https?://(?:(?!https?://)[A-Za-z0-9.\-_~%:/\[\]])*(?!https?://)[A-Za-z0-9_\-]", re.I)

@@ -12,12 +12,9 @@ to that of its last one, and breaks only between them. An inserted tag may also 
 from __future__ import annotations
 
 import binascii
-import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +23,9 @@ import numpy.typing as npt
 _LINE = 76
 _HEX = np.zeros(256, dtype=bool)
 _HEX[list(b"0123456789abcdefABCDEF")] = True
+_FEW_LOOKUPS = 60
 _PLAIN = frozenset(range(33, 127)) - {61}
 _PLAIN_BYTES = bytes(sorted(_PLAIN))
-_BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
-_FIRST_LINE = re.compile(rb"[A-Za-z0-9+/=]+")
 
 
 class Edge(Enum):
@@ -103,14 +99,37 @@ class Body:
         return [RawSplice(p.start, p.end, p.source, True) for p in places]
 
 
-@dataclass(slots=True)
 class _QuotedMap:
     """Where escapes stand: arrays by escape, in order."""
 
-    dec_end: list[int]
-    shrink: list[int]
-    length: list[int]
-    produced: list[int]
+    __slots__ = ("_ends", "_lookups", "_sorted", "length", "produced", "shrink")
+
+    def __init__(
+        self,
+        ends: npt.NDArray[np.int64],
+        shrink: npt.NDArray[np.int64],
+        length: npt.NDArray[np.int64],
+        produced: npt.NDArray[np.int64],
+    ) -> None:
+        self._ends = ends
+        self._sorted: list[int] | None = None
+        self._lookups = 0
+        self.shrink = shrink
+        self.length = length
+        self.produced = produced
+
+    def index(self, at: int) -> int:
+        """How many escapes end at or before decoded offset `at`."""
+        if self._sorted is None:
+            self._lookups += 1
+            if self._lookups < _FEW_LOOKUPS:
+                return int(self._ends.searchsorted(at, side="right"))
+            self._sorted = self._ends.tolist()
+        return bisect_right(self._sorted, at)
+
+    def ends_at(self, index: int, at: int) -> bool:
+        """Whether escape `index` makes the decoded byte before `at`."""
+        return index < len(self._ends) and int(self._ends[index]) == at and bool(self.produced[index])
 
 
 class QuotedPrintableBody(Body):
@@ -125,7 +144,7 @@ class QuotedPrintableBody(Body):
     def _mapping(self) -> _QuotedMap:
         if self._map is None:
             made = _quick_map(self.raw)
-            if made is None or len(self.raw) - made.shrink[-1] != len(self.data):
+            if made is None or len(self.raw) - int(made.shrink[-1]) != len(self.data):
                 made = _careful_map(self.raw)
             self._map = made
         return self._map
@@ -133,18 +152,16 @@ class QuotedPrintableBody(Body):
     def raw_start(self, at: int) -> int:
         """Raw offset of the first byte that makes decoded byte `at` (past soft breaks before it)."""
         table = self._mapping()
-        return at + table.shrink[bisect_right(table.dec_end, at)]
+        return at + int(table.shrink[table.index(at)])
 
     def raw_end(self, at: int) -> int:
         """Raw offset just past the last byte that makes decoded byte ``at - 1``."""
         if at <= 0:
             return 0
         table = self._mapping()
-        index = bisect_right(table.dec_end, at - 1)
-        here = at - 1 + table.shrink[index]
-        if index < len(table.dec_end) and table.dec_end[index] == at and table.produced[index]:
-            return here + table.length[index]
-        return here + 1
+        index = table.index(at - 1)
+        here = at - 1 + int(table.shrink[index])
+        return here + int(table.length[index]) if table.ends_at(index, at) else here + 1
 
     def _range(self, splice: Splice) -> tuple[int, int]:
         if splice.start < splice.end:
@@ -287,133 +304,4 @@ def _careful_map(raw: bytes) -> _QuotedMap:
 
 def _table(at: npt.NDArray[np.int64], length: npt.NDArray[np.int64], produced: npt.NDArray[np.int64]) -> _QuotedMap:
     shrink = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(length - produced)))
-    return _QuotedMap((at - shrink[:-1] + produced).tolist(), shrink.tolist(), length.tolist(), produced.tolist())
-
-
-class _Layout(NamedTuple):
-    """How a base64 text is laid out: what stands before it, line width (0 for one line), line end, what follows."""
-
-    lead: bytes
-    width: int
-    eol: bytes
-    tail: bytes
-
-
-class Base64Body(Body):
-    """A base64 body (RFC 2045 section 6.8), written again as a whole with the layout it had."""
-
-    def __init__(self, raw: bytes, eol: bytes) -> None:
-        self.raw = raw
-        self.default_eol = eol
-        self.space = b" "
-        """A space in the charset of the text."""
-        self.layout, core = _layout(raw, eol)
-        self.data = _decode_base64(core)
-
-    @cached_property
-    def defective(self) -> bool:
-        """Whether the text is laid out by no rule, so that only an undo record can bring it back."""
-        layout = self.layout
-        flat = binascii.b2a_base64(self.data, newline=False)
-        core = self.raw[len(layout.lead) : len(self.raw) - len(layout.tail)]
-        return core != _lines(flat, layout) or bool(layout.tail.strip())
-
-    def write(self, splices: Sequence[Splice]) -> list[RawSplice]:
-        """See `Body.write`; one splice of the whole text."""
-        if not splices:
-            return []
-        pieces: list[bytes] = []
-        at = 0
-        for splice in splices:
-            pieces += (self.data[at : splice.start], splice.new)
-            at = splice.end
-        pieces.append(self.data[at:])
-        data = b"".join(pieces)
-        padded = bool(self.layout.tail.strip()) and len(data) % 3 == 0
-        if padded:
-            # Readers stop at the padding: without one they would read on in what stands behind it. Half a character
-            # at the end of UTF-16 stays there.
-            whole = len(data) - len(data) % len(self.space)
-            data = data[:whole] + self.space + data[whole:]
-        new = _encode_base64(data, self.layout)
-        # Restoring sees only the new text: it must find the same layout in it.
-        token = (
-            all(s.token for s in splices)
-            and not padded
-            and _layout(new, self.default_eol)[0] == self.layout
-            and not self.defective
-        )
-        return [RawSplice(0, len(self.raw), new, token)]
-
-    def put_back(self, places: Sequence[Restoration]) -> list[RawSplice]:
-        """See `Body.put_back`."""
-        return self.write([Splice(p.start, p.end, p.source) for p in places])
-
-
-def _layout(raw: bytes, eol: bytes) -> tuple[_Layout, bytes]:
-    first = _FIRST_LINE.search(raw)
-    if first is None:
-        return _Layout(raw, _LINE, eol, b""), b""
-    start = first.start()
-    padding = raw.find(b"=", start)
-    end = len(raw)
-    if padding >= 0:
-        end = padding + 1
-        while raw[end : end + 1] == b"=":
-            end += 1
-    else:
-        end = len(raw.rstrip(b" \t\r\n"))
-    core = raw[start:end]
-    ends_line = raw[first.end() : first.end() + 2]
-    width = first.end() - start
-    if first.end() >= end:
-        width = 0 if width > _LINE else _LINE
-    found = eol if first.end() >= end else b"\r\n" if ends_line == b"\r\n" else ends_line[:1]
-    return _Layout(raw[:start], width, found, raw[end:]), core
-
-
-def _decode_base64(core: bytes) -> bytes:
-    """Decode as lenient readers do: foreign characters are passed over, missing padding is added."""
-    try:
-        return binascii.a2b_base64(core)
-    except binascii.Error:
-        letters = b"".join(_BASE64_RUN.findall(core)).replace(b"=", b"")
-        if len(letters) % 4 == 1:
-            letters = letters[:-1]
-        return binascii.a2b_base64(letters + b"=" * (-len(letters) % 4))
-
-
-def _encode_base64(data: bytes, layout: _Layout) -> bytes:
-    return layout.lead + _lines(binascii.b2a_base64(data, newline=False), layout) + layout.tail
-
-
-def _lines(text: bytes, layout: _Layout) -> bytes:
-    """Break base64 text into lines; the last one may be shorter."""
-    width = layout.width
-    if not width or len(text) <= width:
-        return text
-    full = (len(text) - 1) // width
-    lines = np.empty((full, width + len(layout.eol)), dtype=np.uint8)
-    lines[:, :width] = np.frombuffer(text, dtype=np.uint8, count=full * width).reshape(full, width)
-    lines[:, width:] = np.frombuffer(layout.eol, dtype=np.uint8)
-    return lines.tobytes() + text[full * width :]
-
-
-def open_body(raw: bytes, encoding: str, eol: bytes) -> Body | None:
-    """Decode a body.
-
-    Args:
-        raw: The body as it stands in the message.
-        encoding: Lower-case Content-Transfer-Encoding.
-        eol: The line end of the message, for line breaks of ours.
-
-    Returns:
-        The body; None for an encoding that is not known (uuencode): the part is left alone.
-    """
-    if encoding == "quoted-printable":
-        return QuotedPrintableBody(raw, eol)
-    if encoding == "base64":
-        return Base64Body(raw, eol)
-    if encoding in ("x-uuencode", "uuencode", "x-uue", "uue"):
-        return None
-    return Body(raw)
+    return _QuotedMap(at - shrink[:-1] + produced, shrink, length, produced)

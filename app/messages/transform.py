@@ -12,7 +12,8 @@ from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
-from app.messages.transfer import Base64Body, Body, RawSplice, Splice, open_body
+from app.messages.transfer import Body, RawSplice, Splice
+from app.messages.transfer_base64 import Base64Body, open_body
 from app.messages.types import (
     BodyResult,
     LinkAction,
