@@ -184,6 +184,27 @@ async def cancel_restore(session: AsyncSession, actor: Actor, run_id: int) -> No
     await record(session, actor, "restore.cancelled", str(run_id))
 
 
+async def set_opted_out(session: AsyncSession, actor: Actor, mailbox_id: int, *, out: bool) -> None:
+    """Leave one mailbox out of protection, or take it in again (L2); its rewritten links keep working.
+
+    Raises:
+        Forbidden: The role may not configure.
+        NotFound: There is no such mailbox.
+    """
+    actor.require(Permission.CONFIGURE)
+    mailbox = await session.get(MailboxRow, (actor.tenant_id, mailbox_id), with_for_update=True)
+    if mailbox is None:
+        raise NotFound(f"There is no mailbox {mailbox_id}.")
+    if mailbox.opted_out == out:
+        return
+    mailbox.opted_out = out
+    if not out:
+        # Mail that came meanwhile is looked at from the domain's date on; what is journaled is not touched again.
+        mailbox.cursor = None
+    await defer_switch(session, actor.tenant_id, mailbox_id, on=not out)
+    await record(session, actor, "mailbox.opted_out" if out else "mailbox.opted_in", mailbox.address)
+
+
 async def pause(session: AsyncSession, actor: Actor) -> None:
     """Stop rewriting for the whole tenant; links already rewritten keep working.
 

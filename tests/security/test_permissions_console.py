@@ -84,6 +84,7 @@ ENDPOINTS = [
     post("/connector/check", CONFIGURE),
     post("/connector/pause", CONFIGURE),
     post("/connector/resume", CONFIGURE),
+    post("/connector/mailboxes/{mailbox_id}/opt-out", CONFIGURE, names="mailbox_id", out="yes"),
     post("/connector/restores/{run_id}/cancel", CONFIGURE, names="run_id"),
     get("/connector/restore", CONFIGURE, names="mailbox_id", query="?scope=mailbox&target={mailbox_id}"),
     post("/connector/restore", CONFIGURE, names="mailbox_id", scope="mailbox", target="{mailbox_id}"),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
 
-from app.console.access import CheckedForm, Configurer, Deps, ObjectRestorer, Viewer
+from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, ObjectRestorer, Viewer
 from app.console.pages import go, render
 from app.console.queries.connector import MailboxFilter, list_mailboxes, list_runs, restore_extent
 from app.console.routes.filters import PageNumber, RowId, Search
@@ -68,6 +68,16 @@ async def resume(visitor: Configurer) -> Response:
     async with visitor.work() as session:
         await service.resume(session, visitor.actor)
     return go("/connector")
+
+
+@router.post("/connector/mailboxes/{mailbox_id}/opt-out", dependencies=[CheckedForm])
+async def opt_out(
+    visitor: ObjectConfigurer, mailbox_id: RowId, out: Annotated[Literal["yes", "no"], Form()]
+) -> Response:
+    """Leave a mailbox out of protection, or take it in again."""
+    async with visitor.work() as session:
+        await service.set_opted_out(session, visitor.actor, mailbox_id, out=out == "yes")
+    return go(f"/connector#b{mailbox_id}")
 
 
 @router.post("/connector/restores/{run_id}/cancel", dependencies=[CheckedForm])

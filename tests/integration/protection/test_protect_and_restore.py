@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.protection.service import request_restore
+from app.protection.service import request_restore, set_opted_out
 from app.protection.sync import sync_mailbox
 from app.protection.tasks import restore_mailbox
 from tests.integration.protection.world import GATEWAY, Organisation, mail
@@ -40,3 +40,18 @@ async def test_a_restored_message_is_what_it_was_and_stays_so(organisation: Orga
     assert organisation.readable(address) == before
     (row,) = await organisation.messages()
     assert row.state == "restored"
+
+
+async def test_an_opted_out_mailbox_is_left_alone_until_it_is_taken_in_again(organisation: Organisation) -> None:
+    address = organisation.people[0]
+    mailbox = await organisation.mailbox_id(address)
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await set_opted_out(session, organisation.actor, mailbox, out=True)
+    organisation.deliver(address, mail(address))
+    report = await sync_mailbox(organisation.runtime, organisation.tenant_id, mailbox)
+    assert report.stopped
+    assert "https://news.example/" in organisation.readable(address)[0]
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await set_opted_out(session, organisation.actor, mailbox, out=False)
+    await sync_mailbox(organisation.runtime, organisation.tenant_id, mailbox)
+    assert "https://news.example/" not in organisation.readable(address)[0]
