@@ -1,7 +1,8 @@
 """Building a feed store from text lists: ``python -m app.verdicts.feed_build OUT LIST...``.
 
-A list has one entry per line, as in :mod:`app.verdicts.feed`; a line without a level takes ``--level``. The file's
-name without its ending names the source. The store is written beside the old one and swapped in whole.
+A list is in any of the formats of :mod:`app.verdicts.feed_formats`, by default the one it looks like; an entry without
+a level takes ``--level``. The file's name without its ending names the source. The store is written beside the old one
+and swapped in whole.
 
 A list can be poisoned or broken off. So a build is *held*, not swapped, where it would list the very name of a
 well-known owner (``google.com``), or holds less than half of what the store held before; ``--force`` swaps it after
@@ -23,9 +24,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from app.kit.errors import Refused
 from app.messages.brands import OWNERS
 from app.verdicts.canonical import NotCanonical
 from app.verdicts.feed import entry_expression
+from app.verdicts.feed_formats import FORMATS, entries
 from app.verdicts.feed_store import (
     FENCES,
     HEAD,
@@ -123,23 +126,23 @@ def build(
             if expression.endswith("/") and expression[:-1] in OWNERS and len(held) < 20:
                 held.append(f"{name}:{line_number}: lists the whole of {expression[:-1]}")
             keys.append(entry_key(expression) | tags[found])
-    entries = numpy.unique(numpy.frombuffer(keys, dtype="<u8")) if keys else numpy.empty(0, dtype="<u8")
+    keys_sorted = numpy.unique(numpy.frombuffer(keys, dtype="<u8")) if keys else numpy.empty(0, dtype="<u8")
     before = _entries_before(out)
-    if before >= _MIN_COMPARED and len(entries) < before * MIN_SHARE:
-        held.append(f"holds {len(entries)} entries, the store before held {before}")
-    fences = numpy.searchsorted(entries >> numpy.uint64(48), numpy.arange(FENCES, dtype="<u8")).astype("<u4")
+    if before >= _MIN_COMPARED and len(keys_sorted) < before * MIN_SHARE:
+        held.append(f"holds {len(keys_sorted)} entries, the store before held {before}")
+    fences = numpy.searchsorted(keys_sorted >> numpy.uint64(48), numpy.arange(FENCES, dtype="<u8")).astype("<u4")
     body = fences.tobytes()
     body += bytes(-len(body) % 8)
     made_at = (now or datetime.now(UTC)).isoformat(timespec="seconds")
     header = json.dumps({"sources": [name for name, _ in lists], "made_at": made_at}).encode()
     header += b" " * (-(HEAD.size + len(header)) % 8)
-    checksum = zlib.crc32(entries.view(numpy.uint8).data, zlib.crc32(body))
+    checksum = zlib.crc32(keys_sorted.view(numpy.uint8).data, zlib.crc32(body))
     draft = out.with_name(f".{out.name}.{os.getpid()}.new")
     with draft.open("wb") as file:
-        file.write(HEAD.pack(MAGIC, VERSION, len(header), len(entries), checksum, 0))
+        file.write(HEAD.pack(MAGIC, VERSION, len(header), len(keys_sorted), checksum, 0))
         file.write(header)
         file.write(body)
-        entries.tofile(file)
+        keys_sorted.tofile(file)
         file.flush()
         os.fsync(file.fileno())
     if held and not force:
@@ -147,7 +150,7 @@ def build(
     else:
         draft.replace(out)
         held = []
-    return BuildReport(len(entries), refused, tuple(problems), tuple(held))
+    return BuildReport(len(keys_sorted), refused, tuple(problems), tuple(held))
 
 
 def _entries(lines: Iterable[str], level: Level) -> Iterator[tuple[int, Level, str]]:
@@ -173,18 +176,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; see the module.
 
     Returns:
-        0 when swapped in, 3 when held.
+        0 when swapped in, 2 when a list cannot be read, 3 when held.
     """
     parser = argparse.ArgumentParser(description="Build a feed store from text lists.")
     parser.add_argument("out", type=Path, metavar="OUT", help="The store, by custom with the ending .pfs")
     parser.add_argument("lists", type=Path, nargs="+", metavar="LIST")
     parser.add_argument("--level", choices=sorted(_LEVELS), default="malicious", help="Of lines that name none")
+    parser.add_argument("--format", choices=FORMATS, default="auto", help="Of all lists")
     parser.add_argument("--force", action="store_true", help="Swap in although something looks wrong")
     options = parser.parse_args(arguments)
     files = [path.open(encoding="utf-8", errors="replace") for path in options.lists]
     try:
-        named = [(path.stem, file) for path, file in zip(options.lists, files, strict=True)]
+        named = [(path.stem, entries(file, options.format)) for path, file in zip(options.lists, files, strict=True)]
         report = build(options.out, named, level=_LEVELS[options.level], force=options.force)
+    except Refused as error:
+        sys.stderr.write(f"{error} The store was left as it was.\n")
+        return 2
     finally:
         for file in files:
             file.close()
