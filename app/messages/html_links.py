@@ -165,18 +165,22 @@ def _scan(
         last = position
         tag = element.tag
         start = position + offset
-        if tag in _RAW_TEXT:
-            found.raw.append((start, tag))
+        if tag in _RAW_TEXT and element.namespace is turbohtml.Namespace.HTML:
+            if not depth:
+                found.raw.append((start, tag))
         elif tag == "meta":
             if (element.attr("http-equiv") or "").strip().lower() == "refresh":
                 _meta(view, parsed, start, base, found)
-        elif tag in _ANIMATIONS and not (depth and element.attr("href")):
+        elif tag in _ANIMATIONS:
             _animation(view, parsed, start, found)
-        elif tag in _FRAMES and not (depth and element.attr("href")):
+        elif tag in _FRAMES:
             _frame(view, element, base, found)
         elif tag == "noscript":
             found.has_noscript = True
         elif depth or tag not in _NOT_CLICKABLE:
+            _element(view, parsed, element, start, depth, base, found)
+            continue
+        if depth and element.attr("href") is not None:
             _element(view, parsed, element, start, depth, base, found)
     return base
 
@@ -186,7 +190,7 @@ def _element(
 ) -> None:
     tag = element.tag
     attributes, end = markup.attributes(parsed, start, _WANTED)
-    if tag == "a" and element.namespace is turbohtml.Namespace.HTML:
+    if tag == "a" and not depth and element.namespace is turbohtml.Namespace.HTML:
         found.anchors.append(end)
     style = ""
     has_title = False
@@ -312,7 +316,7 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
         opening = _COMMENT.match(parsed, start)
         if opening is None:
             if start >= plain:
-                closing = _COMMENT_END.search(parsed, start + 4)
+                closing = _COMMENT_END.search(parsed, start + 2)  # <!--> is a whole comment
                 plain_start, plain = start, closing.start() if closing else len(parsed)
             at = start + 4
             continue
@@ -333,7 +337,8 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
                 nodes = markup.query(document, "//comment()")
                 comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
             outer = plain_start if start < plain else start  # a comment may hold one that Outlook reads
-            if parsed[outer + 4 : reach].replace("\0", "\ufffd") not in comments:
+            data = parsed[outer + 4 : reach].replace("\0", "\ufffd")
+            if data not in comments and not (reach == len(parsed) and data.rstrip("-!") in comments):
                 reach = at  # it stands inside an attribute, a style sheet or the like
                 continue
         _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)

@@ -22,9 +22,9 @@ from app.messages.urls import TargetClass
 
 _MARKS: Final = "\x01\x02\x03\x04\x05\x06\x07\x0e\x0f\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1c\x1d\x1e\x1f\x7f"
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_RUN_END: Final = re.compile("[<\t\n\f\r ]")
+_RUN_END: Final = re.compile("<(?!/>)|[\t\n\f\r ]")
 _TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
-_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|\0+")
+_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|(?:\0|</>)+")
 _OPEN_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+|#[0-9]+|[a-zA-Z]{2,6})\Z")
 _MAX_RUN: Final = 4_000
 _NOT_TEXT: Final = " or ".join(
@@ -54,7 +54,7 @@ def _scheme(between: str) -> re.Pattern[str]:
 
 
 _ENCODED_SCHEME: Final = _scheme("")
-_SCHEME_WITH_NULS: Final = _scheme("\0*")  # which browsers drop from text
+_SCHEME_WITH_GAPS: Final = _scheme("(?:\0|</>)*")  # which browsers drop from text
 _ENCODES_ASCII: Final = re.compile(
     r"&(?:#(?:0*(?:4[67]|58|72|8[0347]|104|11[2569])(?![0-9])|[xX]0*(?:2[eEfF]|3[aA]|[46]8|[57][0347])(?![0-9a-fA-F]))"
     r"|colon|sol|period)"
@@ -85,9 +85,9 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
 
 
 def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
-    nuls = "\0" in parsed
-    if bare_domains or nuls or _ENCODES_ASCII.search(parsed) is not None:
-        starts = [hit.start() for hit in (_SCHEME_WITH_NULS if nuls else _ENCODED_SCHEME).finditer(parsed)]
+    gaps = "\0" in parsed or "</>" in parsed
+    if bare_domains or gaps or _ENCODES_ASCII.search(parsed) is not None:
+        starts = [hit.start() for hit in (_SCHEME_WITH_GAPS if gaps else _ENCODED_SCHEME).finditer(parsed)]
         if bare_domains:
             starts += [hit.start() for hit in re.finditer(r"(?<![\w@.\-/])\w[\w\-]*\.(?=[^\W\d_])", parsed)]
             starts = sorted(set(starts))
@@ -268,7 +268,7 @@ def _from(text: str, skip: int, *, bare_domains: bool) -> list[Address]:
 def _decoded(view: View, start: int, end: int) -> tuple[str, list[int]]:
     """Decode a run of text and map every character of it (and its end) to the view."""
     source = view.text[start:end]
-    if source.isascii() and "&" not in source:
+    if source.isascii() and "&" not in source and "\0" not in source and "</>" not in source:
         return source, list(range(start, end + 1))
     out: list[str] = []
     places: list[int] = []
@@ -277,7 +277,7 @@ def _decoded(view: View, start: int, end: int) -> tuple[str, list[int]]:
         stop = hit.start() if hit else end
         _plain(view, at, stop, out, places)
         if hit is not None:
-            meaning = markup.text_value(hit[0])
+            meaning = markup.text_value(hit[0]) if hit[0][0] == "&" else ""
             if meaning == hit[0]:
                 _plain(view, stop, hit.end(), out, places)
             else:

@@ -1,4 +1,4 @@
-"""Messages made to get a link past the transformer, to be damaged by it, or to come back otherwise than they went in."""
+"""Messages made to get a link past the transformer, to damage it, or to come back otherwise than they went in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import base64
 
 import pytest
 
-from app.messages import restore, transform
-from app.messages.types import TransformResult
-from tests.unit.messages.gateway_double import GatewayDouble, message
+from app.messages import restore, restore_body, transform, transform_body
+from app.messages.types import BodyResult, TransformResult
+from tests.unit.messages.gateway_double import GATEWAY, GatewayDouble, message
 
 EVIL = "http://evil.example/a"
 LINK = f'<p>Hello</p><a href="{EVIL}">x</a>'
@@ -44,3 +44,65 @@ def test_half_a_character_at_the_end_does_not_let_a_part_escape(charset: str, ta
         data = (LINK + "y" * filler).encode(charset) + b"\0"
         done = rewritten(message(base64.b64encode(data) + tail, f"text/html; charset={charset}", "base64"))
         assert targets(done) == [EVIL]
+
+
+def rewritten_body(html: str) -> BodyResult:
+    """The same for a body that Graph gives."""
+    gateway = GatewayDouble()
+    done = transform_body(html, True, gateway.plan())
+    assert restore_body(done.content, True, gateway.open, done.undo).content == html
+    assert transform_body(done.content, True, gateway.plan()).content == done.content
+    return done
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>&lthttp://evil.example/a",
+        "<p>&#60http://evil.example/a",
+        "<p>http:/\0/evil.example/a",
+        "<p>h\0ttp://evil.\0example/a",
+        "<p>http://</>evil.example/a",
+        "<svg><a/></svg>http://evil.example/a",
+        "<svg><style/></svg>http://evil.example/a",
+        "<!--[if mso]><style>--><p>http://evil.example/a",
+        "<!--[if mso]><a href=#>-->http://evil.example/a",
+        "<p>http://evil.example/a" + "".join(map(chr, [*range(1, 9), *range(14, 32), 127])),
+    ],
+)
+def test_a_bare_address_does_not_hide_from_the_search_in_text(html: str) -> None:
+    done = rewritten_body(html)
+    assert [found.link.url for found in done.links] == [EVIL]
+    assert f'<a href="{GATEWAY}' in done.content
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<plaintext>http://evil.example/a",
+        "<svg><text><![CDATA[ http://evil.example/a ]]></text></svg>",
+        "<math><mtext><![CDATA[http://evil.example/a",
+        "<template>http://evil.example/a<col></template>",
+    ],
+)
+def test_no_tag_is_put_where_it_would_be_read_as_text_or_move_an_element(html: str) -> None:
+    assert rewritten_body(html).content == html
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<!--[if mso" + " " * 500 + "]><a href=http://evil.example/a>x</a><![endif]-->",
+        "<!--[if mso]><a href=http://evil.example/a>x</a>-",
+        "<!--><!--[if mso]><a href=http://evil.example/a>x</a>",
+        "<!-- old <!--[if mso]><a href=http://evil.example/a>x</a><![endif]-->",
+        "<!--[if mso]><set href=http://evil.example/a>x<![endif]-->",
+        "<!--[if mso]><embed href=http://evil.example/a>x<![endif]-->",
+    ],
+)
+def test_a_conditional_comment_does_not_hide_a_link(html: str) -> None:
+    assert [found.link.url for found in rewritten_body(html).links if found.gateway_url] == [EVIL]
+
+
+def test_a_name_is_found_however_its_www_is_written() -> None:
+    assert [found.link.url for found in rewritten_body("<p>wWw.evil.example").links] == ["http://wWw.evil.example"]
