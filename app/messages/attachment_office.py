@@ -20,17 +20,17 @@ from typing import Final
 from app.messages.attachment_text import addresses, decoded
 from app.messages.attachment_types import AttachmentLimits, AttachmentLinks, Collector, uncovered
 
-_RELATIONSHIP_RE = re.compile(r"<(?:\w+:)?Relationship\b([^>]*)>", re.IGNORECASE)
+_RELATIONSHIP_RE = re.compile(r"<(?:\w+:)?Relationship\b([^<>]*)>", re.IGNORECASE)
 _ATTRIBUTE_RE = re.compile(r"([\w:]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 _FIELD_RE = re.compile(r"HYPERLINK\s+(?:\\[a-z]\s+)*[\"“”]?([^\"“”\s]+)", re.IGNORECASE)
 _INSTRUCTION_RE = re.compile(
-    r"<w:instrText\b[^>]*>([^<]*)</w:instrText>|<w:fldChar\b[^>]*fldCharType=[\"'](end|separate)"
+    r"<w:instrText\b[^<>]*>([^<]*)</w:instrText>|<w:fldChar\b[^<>]{0,500}?fldCharType=[\"'](end|separate)"
 )
-_SIMPLE_FIELD_RE = re.compile(r"<w:fldSimple\b[^>]*?w:instr=(?:\"([^\"]*)\"|'([^']*)')")
+_SIMPLE_FIELD_RE = re.compile(r"<w:fldSimple\b[^<>]{0,2000}?w:instr=(?:\"([^\"]*)\"|'([^']*)')")
 _FORMULA_RE = re.compile(r"(?:HYPERLINK|WEBSERVICE|IMAGE)\s*\(\s*\"([^\"]+)\"", re.IGNORECASE)
-_CELL_FORMULA_RE = re.compile(r"<f\b[^>]*>([^<]*)</f>")
+_CELL_FORMULA_RE = re.compile(r"<f\b[^<>]*>([^<]*)</f>")
 _ODF_LINK_RE = re.compile(r"xlink:href\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
-_XML_TEXT_RE = re.compile(r"<([\w:]+)[^<>]*>([^<>]*https?://[^<>]*)<", re.IGNORECASE)
+_XML_TEXT_RE = re.compile(r"<([\w:]{1,80})[^<>]{0,4000}>([^<>]+)")
 _NOT_SHOWN: Final = frozenset({"f", "w:instrText"})
 _CHUNK: Final = 65_536
 
@@ -124,7 +124,7 @@ def _read_part(name: str, text: str, collector: Collector) -> None:
             for url in _FORMULA_RE.findall(html.unescape(formula)):
                 collector.add(url, "field")
     for element, run in _XML_TEXT_RE.findall(text):
-        for address in addresses(html.unescape(run)) if element not in _NOT_SHOWN else ():
+        for address in addresses(html.unescape(run)) if element not in _NOT_SHOWN and "/" in run else ():
             collector.add(address, "text")
 
 

@@ -22,6 +22,7 @@ _ADDRESS_RE = re.compile(
 _TRAILING: Final = ".,;:!?'*_~)]}>»”’"
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 _REFRESH_RE = re.compile(r"^[\s\d.;,]*(?:url\s*=\s*)?['\"]?(.+?)['\"]?\s*$", re.IGNORECASE | re.DOTALL)
+_MAX_QUOTED_COLONS: Final = 20
 _CHARSET_RE = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_\-]{2,40})", re.IGNORECASE)
 _ELEMENTS: Final = {
     "a": (("href", "hyperlink"), ("xlink:href", "hyperlink")),
@@ -92,7 +93,7 @@ def read_html(source: str, collector: Collector, inside: str = "") -> None:
             if value and not value.lstrip().startswith("#"):
                 collector.add(_joined(base, value), where, inside)
         if tag == "meta" and _text(element.attrs.get("http-equiv")).strip().lower() == "refresh":
-            match = _REFRESH_RE.match(_text(element.attrs.get("content")))
+            match = _REFRESH_RE.match(_text(element.attrs.get("content"))[:4_000])
             if match:
                 collector.add(match.group(1), "external", inside)
         elif tag == "iframe" and element.attrs.get("srcdoc"):
@@ -120,8 +121,8 @@ def svg_links(data: bytes, limits: AttachmentLimits) -> AttachmentLinks:
     """Read the links of an SVG file. It is read as HTML, which finds the same links and cannot fail."""
     collector = Collector(limits)
     source = decoded(data)
-    read_html(re.sub(r"<\?.*?\?>|<!DOCTYPE[^\[>]*(?:\[.*?\])?\s*>", "", source, flags=re.DOTALL), collector)
-    if re.search(r"<\w+:(?:svg|a|script|use)\b", source):
+    read_html(source, collector)
+    if re.search(r"<\w{1,40}:(?:svg|a|script|use)\b", source):
         for name, value in re.findall(r"((?:xlink:)?href)\s*=\s*[\"']([^\"']*)", source):
             collector.add(value, "hyperlink" if name else "external")
     return collector.result("SVG drawing")
@@ -133,7 +134,9 @@ def calendar_links(data: bytes, limits: AttachmentLimits) -> AttachmentLinks:
     unfolded = re.sub(r"\r?\n[ \t]", "", decoded(data))
     for line in unfolded.splitlines():
         head, _, value = line.partition(":")
-        while head.count('"') % 2 and ":" in value:  # a colon inside a quoted parameter
+        for _ in range(_MAX_QUOTED_COLONS):  # colons inside a quoted parameter
+            if not head.count('"') % 2 or ":" not in value:
+                break
             more, _, value = value.partition(":")
             head = f"{head}:{more}"
         name = head.partition(";")[0].rpartition(".")[2].upper()
@@ -163,7 +166,9 @@ def shortcut_links(data: bytes, limits: AttachmentLimits) -> AttachmentLinks:
     """Read the target of an internet shortcut (``.url``, ``.webloc``, ``.desktop``)."""
     collector = Collector(limits)
     text = decoded(data)
-    for target in re.findall(r"^\s*(?:URL|BASEURL|IconFile)\s*=\s*(\S.*?)\s*$", text, re.IGNORECASE | re.MULTILINE):
+    for target in re.findall(
+        r"^[ \t]*(?:URL|BASEURL|IconFile)[ \t]*=[ \t]*(\S.*)$", text, re.IGNORECASE | re.MULTILINE
+    ):
         collector.add(target, "hyperlink")
     for address in addresses(text):
         if "apple.com/DTDs/" not in address:

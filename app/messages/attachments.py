@@ -42,6 +42,7 @@ _ONENOTE: Final = bytes.fromhex("e4525c7b8cd8a74daeb15378d02996d3")
 _SHORTCUT: Final = bytes.fromhex("4c0000000114020000000000c000000000000046")
 _MEDIA: Final = ("audio/", "video/", "font/", "image/")
 _URI_RE = re.compile(rb"/URI\s*(?:\(((?:\\.|[^\\()]){3,8000})\)|<([0-9A-Fa-f\s]{6,16000})>)", re.DOTALL)
+_MOST_PACKED: Final = 2_000_000
 _STREAM_RE = re.compile(rb"stream\r?\n")
 _ESCAPES: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"\n": b""}
 
@@ -177,8 +178,8 @@ def _uri_actions(data: bytes, limits: AttachmentLimits) -> list[str]:
         start = match.end()
         if data[start : start + 1] not in (b"\x78", b"\x58", b"\x68", b"\x48", b"\x38", b"\x28", b"\x18", b"\x08"):
             continue
-        end = data.find(b"endstream", start)
-        packed = view[start : end if end >= 0 else len(data)]
+        end = data.find(b"endstream", start, start + _MOST_PACKED)
+        packed = view[start : end if end >= 0 else start + _MOST_PACKED]
         try:
             content = zlib.decompressobj().decompress(packed, min(left, 8_000_000))
         except zlib.error:

@@ -76,7 +76,7 @@ def _function(text: str) -> int | None:
 
 def declarations(style: str) -> dict[str, str]:
     """Return the declarations of a ``style`` attribute; the last of one name counts."""
-    return {name.lower(): value.strip() for name, value in _DECLARATION_RE.findall(style[:4_000])}
+    return {name.lower(): value.strip() for name, value in _DECLARATION_RE.findall(style[:1_000])}
 
 
 def background(style: dict[str, str]) -> int | None:
