@@ -5,6 +5,7 @@ Shared by MIME parts and Graph bodies. A `Writer` holds what is the same for the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -26,7 +27,8 @@ from app.messages.types import (
 )
 from app.messages.urls import TargetClass
 
-_FORMS = frozenset({LinkKind.FORM, LinkKind.FORMACTION})
+_IN_TEXT = frozenset({LinkKind.TEXT, LinkKind.HTML_TEXT})
+_LINK_CHARACTERS = re.compile(r"[A-Za-z0-9.\-_~%:/\[\]]*[A-Za-z0-9_\-]")
 
 
 @dataclass(slots=True)
@@ -133,8 +135,11 @@ class Writer:
         if candidate.target is TargetClass.HTTP and self.is_ours(url):
             if plan.open_link is None:
                 return []
+            if candidate.kind in _IN_TEXT and (exact := _LINK_CHARACTERS.match(url)):
+                url = exact[0]  # what stands behind a link in text is not part of it
             opened = plan.open_link(url)
             if opened is None:
+                url = candidate.url
                 extra = (self.judge.forged(url, part, candidate.kind),)
             elif opened.same_message:
                 return []

@@ -246,7 +246,7 @@ def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResu
     Returns:
         The body with its links replaced. Never raises for what the body holds.
     """
-    if not is_html and "-----BEGIN PGP " in content:
+    if not is_html and ("-----BEGIN PGP SIGNED MESSAGE" in content or "-----BEGIN PGP MESSAGE" in content):
         return BodyResult(content, changed=False, skipped=SkipReason.PGP_INLINE)
     view = StringView(content)
     writer = Writer(plan)
