@@ -64,6 +64,7 @@ _SIGNAL_HEADERS: Final = (
 MAX_WAITS: Final = 6
 """How often the waiting page asks again before the tenant's failure policy decides."""
 _RELEASE_ACTS: Final = ("release", "mistake")
+_REPORT_ACTS: Final = (*_RELEASE_ACTS, "harmful")
 
 
 def create_gateway(deps: GatewayDeps) -> Gateway:
@@ -221,7 +222,7 @@ class Gateway:
         if answer.target is None:
             await self._page(request, 403, views.unusable(token.url, words), snapshot)
         elif action is Action.WARN:
-            keys = self._keys(link, ("continue",))
+            keys = self._keys(link, ("continue", "harmful"))
             await self._page(request, 200, views.warning(answer.verdict, words, keys, rule), snapshot)
         elif action is Action.LOCK:
             keys = self._keys(link, ("release",))
@@ -253,7 +254,7 @@ class Gateway:
         act = "" if fields is None else fields.get("act", "")
         if (
             fields is None
-            or act not in ("continue", *_RELEASE_ACTS)
+            or act not in ("continue", *_REPORT_ACTS)
             or not self._signer.from_here(request.headers)
             or not self._signer.check(fields.get("key", ""), link, act, self.deps.clock())
         ):
@@ -263,7 +264,7 @@ class Gateway:
             await self._limited(request)
             return
         answer = await self._judge.answer(token, patience=0.0)
-        if act in _RELEASE_ACTS:
+        if act in _REPORT_ACTS:
             await self._report(request, token, answer, act, fields.get("reason", "")[:MAX_REASON], words)
             return
         if answer.decision.action is not Action.WARN or answer.target is None:

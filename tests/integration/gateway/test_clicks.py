@@ -232,6 +232,15 @@ def test_asking_for_release_and_reporting_a_mistake_are_spooled(served: Served) 
     assert str(release["reason"]).isprintable()
 
 
+def test_a_person_can_report_a_suspicious_link_as_dangerous(served: Served) -> None:
+    link = served.link("https://odd.example/x/y")
+    key = re.search(r'value="harmful"><input type="hidden" name="key" value="([^"]+)"', httpx.get(link).text)
+    assert key is not None
+    answer = httpx.post(link, data={"act": "harmful", "key": key[1], "reason": "asked for my PIN"})
+    assert answer.status_code == 200
+    assert [event.get("report") for event in events(served)] == [None, "harmful"]
+
+
 def test_a_tenants_own_block_page_is_used(served: Served) -> None:
     words = PageWords(block_url="https://intranet.contoso.example/blocked")
     served.gateway.deps.snapshots.put(PolicySnapshot(1001, words=words))
