@@ -43,6 +43,7 @@ _SHORTCUT: Final = bytes.fromhex("4c0000000114020000000000c000000000000046")
 _MEDIA: Final = ("audio/", "video/", "font/", "image/")
 _URI_RE = re.compile(rb"/URI\s*(?:\(((?:\\.|[^\\()]){3,8000})\)|<([0-9A-Fa-f\s]{6,16000})>)", re.DOTALL)
 _MOST_PACKED: Final = 2_000_000
+_MOST_UNENDED: Final = 100
 _STREAM_RE = re.compile(rb"stream\r?\n")
 _ESCAPES: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f", b"\n": b""}
 
@@ -172,6 +173,7 @@ def _uri_actions(data: bytes, limits: AttachmentLimits) -> list[str]:
     found = _uris(data)
     left = limits.max_unpacked
     view = memoryview(data)
+    unended = 0
     for count, match in enumerate(_STREAM_RE.finditer(data)):
         if count >= limits.max_members or left <= 0:
             break
@@ -179,6 +181,10 @@ def _uri_actions(data: bytes, limits: AttachmentLimits) -> list[str]:
         if data[start : start + 1] not in (b"\x78", b"\x58", b"\x68", b"\x48", b"\x38", b"\x28", b"\x18", b"\x08"):
             continue
         end = data.find(b"endstream", start, start + _MOST_PACKED)
+        if end < 0:  # damaged, or longer than anything that holds links
+            unended += 1
+            if unended > _MOST_UNENDED:
+                break
         packed = view[start : end if end >= 0 else start + _MOST_PACKED]
         try:
             content = zlib.decompressobj().decompress(packed, min(left, 8_000_000))

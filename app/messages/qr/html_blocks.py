@@ -48,6 +48,7 @@ _BRAILLE_BITS: Final = (
 _DARK_RE = re.compile("[" + "".join(char for char, bits in _BLOCKS.items() if bits) + "\u2801-\u28ff]")
 _IGNORED: Final = dict.fromkeys([0xFE0E, 0xFE0F, 0x200B, 0x200D, 0x2060, 0xFEFF, 0xAD])
 _LEAST_DARK: Final = 40
+_MOST_ELEMENTS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,8 +371,17 @@ def _characters(document: turbohtml.Document, length: int, limits: QrLimits) -> 
     """Find codes of block characters: in preformatted elements first, then in the whole text as lines."""
     found: list[BlockCode] = []
     said: set[str] = set()
+    seen: set[str] = set()
     for element in [*document.find_all("pre"), *document.find_all("body")]:
-        for code in find_in_text(_rendered(element, limits), limits):
+        if len(_first(element.text)) < _LEAST_DARK:
+            continue
+        text = _rendered(element, limits).strip("\n")
+        if text in seen:  # the same lines, inside another element
+            continue
+        seen.add(text)
+        if len(seen) > _MOST_ELEMENTS:
+            break
+        for code in find_in_text(text, limits):
             if code.text not in said:
                 said.add(code.text)
                 start, end = _span(element, length)

@@ -37,7 +37,7 @@ _TRANSFORM_RE = re.compile(r"(matrix|translate|scale|rotate|skewX|skewY)\s*\(([^
 _RULE_RE = re.compile(r"([.#]?[\w\-]{1,60})\s{0,9}\{([^{}]*)\}")
 _SKIPPED: Final = frozenset({"defs", "symbol", "clipPath", "mask", "pattern", "marker", "metadata", "title", "desc"})
 _MAX_DEPTH: Final = 60
-_POINTS_PER_ELEMENT: Final = 8
+_POINTS_PER_ELEMENT: Final = 4
 _LONGEST_SIDE: Final = 1_400
 _SMALLER_SIDES: Final = (480, 240, 140)
 
