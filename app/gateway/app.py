@@ -40,7 +40,7 @@ from app.gateway.http import (
     send_page,
     waits_so_far,
 )
-from app.gateway.limits import Counter
+from app.gateway.limits import Counter, address_key
 from app.kit.crypto import SealBroken
 from app.kit.i18n import Translator, negotiate, translator
 from app.links.mint import LinkOpener
@@ -139,7 +139,7 @@ class Gateway:
     async def _click(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = read_request(scope, receive, send)
         limits = self.deps.limits
-        if not self._per_address.add(request.address, limits.per_address):
+        if not self._per_address.add(address_key(request.address), limits.per_address):
             await self._limited(request)
             return
         method = request.method
@@ -313,7 +313,7 @@ class Gateway:
 
     async def _broken_link(self, request: Request) -> None:
         self.stats.broken += 1
-        if not self._broken.add(request.address, self.deps.limits.broken_per_address):
+        if not self._broken.add(address_key(request.address), self.deps.limits.broken_per_address):
             await self._limited(request)
             return
         await self._plain_page(request, 404, "broken")
@@ -329,7 +329,7 @@ class Gateway:
             await send_json(request.send, 200, {"status": "alive"})
         elif path == "/readyz":
             await self._readyz(request)
-        elif not self._per_address.add(request.address, self.deps.limits.per_address):
+        elif not self._per_address.add(address_key(request.address), self.deps.limits.per_address):
             await self._limited(request)
         elif path == "/explain" and request.method in ("GET", "HEAD"):
             await self._page(request, 200, views.explain(self._words(request)))
@@ -363,7 +363,7 @@ class Gateway:
                 raise LinkBroken("malformed")
             token = await self._open(path[-2], path[-1])
         except (LinkBroken, LookupError):
-            self._broken.add(request.address, self.deps.limits.broken_per_address)
+            self._broken.add(address_key(request.address), self.deps.limits.broken_per_address)
             problem = words.gettext("This is not a protected link, or it was changed.")
             await self._page(request, 200, views.explain(words, link, problem))
             return

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _MAX_KEYS: Final = 200_000
@@ -68,3 +70,16 @@ class Counter:
         if before is not None:
             count += int(before * (1.0 - age / self._window))
         return count <= limit
+
+
+@lru_cache(maxsize=8_192)
+def address_key(address: str) -> str:
+    """What an address is counted under: IPv6 by its /64, which is what one customer gets (RFC 6177)."""
+    if ":" not in address:
+        return address
+    try:
+        number = int(ipaddress.IPv6Address(address.partition("%")[0]))
+    except ValueError:
+        return address
+    mapped = ipaddress.IPv6Address(number).ipv4_mapped
+    return str(mapped) if mapped is not None else f"{number >> 64:x}/64"

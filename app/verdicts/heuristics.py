@@ -54,7 +54,7 @@ FREE_HOSTING: Final = words("""
 """Services where anybody can put a page under a name of the service."""
 
 RUNNABLE: Final = words("""
-    apk appimage appx bat cab cmd com cpl dmg exe hta img iso jar jnlp js jse lnk msi msix pif pkg ps1 reg scr
+    apk appimage appx bat cab cmd cpl dmg exe hta img iso jar jnlp js jse lnk msi msix pif pkg ps1 reg scr
     sh vbe vbs vhd vhdx wsf wsh xll
 """)
 """File name endings that a double click runs."""

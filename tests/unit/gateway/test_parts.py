@@ -22,7 +22,7 @@ from app.gateway.events import (
     stored_url,
 )
 from app.gateway.forms import FormSigner, parse_form
-from app.gateway.limits import Counter
+from app.gateway.limits import Counter, address_key
 from app.kit.crypto import KeyRing
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -166,3 +166,10 @@ def test_a_counter_has_bounded_memory() -> None:
     for number in range(200_001):
         counter.add(str(number), 1)
     assert counter.overflows == 1
+
+
+def test_ipv6_addresses_of_one_customer_are_counted_together() -> None:
+    assert address_key("2001:db8:1:2::1") == address_key("2001:db8:1:2:ffff::9%eth0")
+    assert address_key("2001:db8:1:2::1") != address_key("2001:db8:1:3::1")
+    assert address_key("::ffff:192.0.2.1") == address_key("192.0.2.1") == "192.0.2.1"
+    assert address_key("odd:") == "odd:"
