@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -54,19 +54,26 @@ class Pictures:
                 self.plain.append((part, data))
             return None
         wanted: list[tuple[qr.QrCode, str | None]] = []
+        decided: list[RewrittenLink] = []
         for code in scan.codes:
-            action, gateway_url = self._decided(code.text, part)
-            if action is not LinkAction.LEAVE:
-                wanted.append((code, gateway_url))
+            link = self._decided(code.text, part)
+            if link is not None:
+                wanted.append((code, link.gateway_url))
+                decided.append(link)
         if not wanted:
             return None
         try:
-            if all(text for _, text in wanted):
-                return qr.replace(data, [code for code, _ in wanted], [text or "" for _, text in wanted])
-            return qr.deface(data, [code for code, _ in wanted])
+            painted = qr.repaint(data, wanted)
         except qr.CannotPaint as error:
+            self.writer.links += [RewrittenLink(link.link, LinkAction.LEAVE, None) for link in decided]
             self.writer.warn("qr_not_changed", part, f"A QR code could not be changed and was left: {error}.")
             return None
+        for link, outcome in zip(decided, painted.outcomes, strict=True):
+            if link.action is LinkAction.REWRITE and outcome == "defaced":
+                self.writer.warn("qr_defaced", part, "A QR code is too small to be replaced and was made unreadable.")
+                link = RewrittenLink(link.link, LinkAction.REDACT, None)
+            self.writer.links.append(link)
+        return painted.data
 
     def joined(self) -> None:
         """Look for codes that are cut into several pictures; they can only be reported."""
@@ -96,27 +103,25 @@ class Pictures:
         candidate = Candidate(0, 0, LinkKind.QR, target, url, "")
         return self.writer.judge.judge(candidate, url, text.encode("utf-8", "replace"), part, (), unsubscribe=False)
 
-    def _decided(self, text: str, part: str) -> tuple[LinkAction, str | None]:
-        """What becomes of a code: its action, and the gateway URL when it is replaced."""
+    def _decided(self, text: str, part: str) -> RewrittenLink | None:
+        """What is to become of a code; None where it stays (and is reported here)."""
         link = self._link(text, part)
         if link is None or self.writer.is_ours(link.url):
-            return LinkAction.LEAVE, None
+            return None
         plan = self.writer.plan
         mode = plan.qr
         wanted = plan.decide(link) if plan.decide is not None else LinkAction.REWRITE
         if mode == "report" or wanted is LinkAction.LEAVE:
             self.writer.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
-            return LinkAction.LEAVE, None
+            return None
         if mode == "replace" and wanted is LinkAction.REWRITE:
             try:
                 gateway_url = plan.mint(link)
             except ValueError as error:
                 self.writer.warn("not_minted", part, f"A QR code could not be replaced: {error}")
             else:
-                self.writer.links.append(RewrittenLink(link, LinkAction.REWRITE, gateway_url))
-                return LinkAction.REWRITE, gateway_url
-        self.writer.links.append(RewrittenLink(link, LinkAction.REDACT, None))
-        return LinkAction.REDACT, None
+                return RewrittenLink(link, LinkAction.REWRITE, gateway_url)
+        return RewrittenLink(link, LinkAction.REDACT, None)
 
     def in_markup(self, view: View, part: str) -> list[Change]:
         """Codes in ``data:`` pictures and in tables or block characters of an HTML part."""
@@ -225,19 +230,28 @@ def attachment(writer: Writer, pictures: Pictures, name: str, content_type: str,
         writer.links.append(RewrittenLink(judged, LinkAction.LEAVE, None))
     for note in found.notes:
         writer.warn("not_covered", part, f"{found.kind}: {note}.")
-    scan = _scanner(found.kind)
-    if scan is not None:
-        pictures.report(scan(data), part, "A QR code stands in a document, which is not changed.")
+    texts, notes = _codes_of_document(found.kind, data)
+    pictures.report(texts, part, "A QR code stands in a document, which is not changed.")
+    for note in notes:
+        writer.warn("qr_not_covered", part, f"{found.kind}: {note}.")
     return found.kind == "picture"
 
 
-def _scanner(kind: str) -> Callable[[bytes], list[str]] | None:
+def _codes_of_document(kind: str, data: bytes) -> tuple[list[str], tuple[str, ...]]:
+    """QR codes in a document by its kind, and what of it was not looked at."""
     if kind.startswith("PDF"):
         from app.messages.qr.pdf import find as find_pdf
 
-        return lambda data: [code.text for _, code in find_pdf(data, links=False).codes]
+        pages = find_pdf(data, links=False)
+        return [code.text for _, code in pages.codes], pages.notes
     if "SVG" in kind.upper():
-        from app.messages.qr.svg import find as find_svg
+        from app.messages.qr.svg import scan_svg
 
-        return lambda data: [code.text for code in find_svg(data)]
-    return None
+        drawing = scan_svg(data)
+        return [code.text for code in drawing.codes], drawing.notes
+    if kind in ("Office document", "OpenDocument file"):
+        from app.messages.qr.documents import find as find_in_document
+
+        document = find_in_document(data)
+        return [code.text for _, code in document.codes], document.notes
+    return [], ()
