@@ -8,6 +8,7 @@ import procrastinate
 
 from app.protection import queue
 from app.protection.backfill import backfill_mailbox, take_up_backfills
+from app.protection.offboarding import drain_mailbox, offboard_step, take_up_offboarding
 from app.protection.quarantine import run_move, take_up_moves
 from app.protection.runtime import Runtime
 
@@ -29,8 +30,17 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Retr
     async def move(tenant_id: str, mailbox_id: int, move_id: int) -> None:
         await run_move(runtime, uuid.UUID(tenant_id), mailbox_id, move_id)
 
+    @app.task(name=queue.DRAIN, retry=retry)
+    async def drain(tenant_id: str, mailbox_id: int) -> None:
+        await drain_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
+
+    @app.task(name=queue.OFFBOARD, retry=retry)
+    async def offboard(tenant_id: str) -> None:
+        await offboard_step(runtime, uuid.UUID(tenant_id))
+
 
 async def take_up(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     """Defer the next step of whatever is under way: a job that was lost is found again."""
     await take_up_backfills(runtime, tenant_id)
     await take_up_moves(runtime, tenant_id)
+    await take_up_offboarding(runtime, tenant_id)

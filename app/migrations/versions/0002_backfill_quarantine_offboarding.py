@@ -153,7 +153,7 @@ def _erasing() -> None:
     """The one way in which a tenant's audit record ends: together with everything else of that tenant.
 
     It takes the tenant from the transaction, as the policies do, and works only while that tenant's
-    off-boarding has come to the deletion. It runs as the owner, since the application may not delete audit
+    off-boarding has come to the deletion, or once the tenant itself is gone. It runs as the owner, since the application may not delete audit
     lines. Every table with a ``tenant_id`` is emptied of that tenant, so later tables are covered too.
     """
     op.execute(
@@ -167,14 +167,19 @@ def _erasing() -> None:
             removed bigint;
             counts jsonb := '{}'::jsonb;
         BEGIN
-            IF NOT EXISTS (SELECT 1 FROM public.offboardings o WHERE o.tenant_id = leaving AND o.state = 'deleting') THEN
+            IF leaving IS NULL OR (
+                EXISTS (SELECT 1 FROM public.tenants t WHERE t.tenant_id = leaving)
+                AND NOT EXISTS (
+                    SELECT 1 FROM public.offboardings o WHERE o.tenant_id = leaving AND o.state = 'deleting'
+                )
+            ) THEN
                 RAISE EXCEPTION 'no tenant is being erased' USING ERRCODE = 'insufficient_privilege';
             END IF;
             SELECT array_agg(c.relname ORDER BY c.relname) INTO tables
               FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
              WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace;
             FOREACH name IN ARRAY tables LOOP
-                EXECUTE format('DELETE FROM public.%I WHERE tenant_id = $1', name) USING leaving;
+                EXECUTE 'DELETE FROM public.' || quote_ident(name) || ' WHERE tenant_id = $1' USING leaving;
                 GET DIAGNOSTICS removed = ROW_COUNT;
                 counts := counts || jsonb_build_object(name, removed);
             END LOOP;
