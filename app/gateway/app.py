@@ -43,6 +43,7 @@ from app.gateway.http import (
 from app.gateway.limits import Counter, address_key
 from app.kit.crypto import SealBroken
 from app.kit.i18n import Translator, negotiate, translator
+from app.kit.spool import SpoolReader
 from app.links.mint import LinkOpener
 from app.links.token import LinkBroken, LinkToken, PayloadNeeded
 from app.messages.hosts import host_of
@@ -343,12 +344,19 @@ class Gateway:
     async def _readyz(self, request: Request) -> None:
         problems = self.problems()
         spool = self.deps.spool.stats
+        waiting = SpoolReader(self.deps.spool.folder).pending_bytes()
         state = {
             "status": "not ready" if problems else "ready",
             "problems": problems,
             "policies": len(self.deps.snapshots),
             "policies_from_database": self.deps.snapshots.from_database,
-            "spool": {"written": spool.written, "late": spool.late, "lost": spool.lost, "error": spool.error},
+            "spool": {
+                "written": spool.written,
+                "late": spool.late,
+                "lost": spool.lost,
+                "error": spool.error,
+                "waiting_bytes": waiting,
+            },
         }
         await send_json(request.send, 503 if problems else 200, state)
 
@@ -363,7 +371,9 @@ class Gateway:
                 raise LinkBroken("malformed")
             token = await self._open(path[-2], path[-1])
         except (LinkBroken, LookupError):
-            self._broken.add(address_key(request.address), self.deps.limits.broken_per_address)
+            if not self._broken.add(address_key(request.address), self.deps.limits.broken_per_address):
+                await self._limited(request)
+                return
             problem = words.gettext("This is not a protected link, or it was changed.")
             await self._page(request, 200, views.explain(words, link, problem))
             return
