@@ -21,7 +21,7 @@ from app.messages.types import LinkKind
 from app.messages.urls import TargetClass, is_parsable, resolve
 
 _SELECTOR: Final = (
-    "a,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript,"
+    "a,area,[href],[action],[formaction],[xlink\\:href],meta[http-equiv],animate,set,style,script,title,textarea,noscript,"
     "iframe,frame,object,embed"
 )
 _COMMENT = re.compile(r"<!--\s*\[if[^\]]{0,2000}\]>", re.I)
@@ -36,7 +36,6 @@ _HTML_LINKS: Final = {
     ("a", "xlink:href"): LinkKind.SVG,
     ("a", "ping"): LinkKind.PING,
     ("area", "href"): LinkKind.AREA,
-    ("area", "xlink:href"): LinkKind.AREA,
     ("area", "ping"): LinkKind.PING,
     ("form", "action"): LinkKind.FORM,
     ("button", "formaction"): LinkKind.FORMACTION,
@@ -228,7 +227,7 @@ def _kind(tag: str, name: str, namespace: turbohtml.Namespace, depth: int) -> Li
     if name in ("href", "xlink:href"):
         if namespace is turbohtml.Namespace.SVG:
             return LinkKind.SVG if tag == "a" else LinkKind.CONDITIONAL if depth and name == "href" else None
-        return LinkKind.MATHML
+        return LinkKind.MATHML if name == "href" or tag == "a" else None
     return LinkKind.PING if tag == "a" and name == "ping" else None
 
 
@@ -266,7 +265,7 @@ def _candidate(view: View, attribute: markup.Attribute, kind: LinkKind, base: st
         return None
     value = _value(view, start, end)
     if kind is LinkKind.PING:
-        targets = [resolve(item, base) for item in value.split()]
+        targets = [resolve(item, base) for item in (*value.split(), value)]
         web = [url for target, url in targets if target is TargetClass.HTTP]
         return Candidate(start, end, kind, TargetClass.HTTP, web[0], "", attribute_end=attribute.end) if web else None
     target, url = resolve(value, None if kind is LinkKind.BASE else base)

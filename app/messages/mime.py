@@ -26,11 +26,20 @@ _WANTED = frozenset(
     }
 )
 _NAME = re.compile(rb"[!-9;-~]*\Z")
+_TOKEN = re.compile(rb"[^\s;,\"'()]+")
+_COMMENT = re.compile(rb"\([^()]*\)")
 _LINES = re.compile(rb"\r\n|\r|\n")
 _SEPARATOR = re.compile(rb"(?:\A|\n|\r(?!\n))(?:\r\n|\r|\n)\Z")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _DELIMITER = re.compile(rb"(?:\r\n|\r|\n)--")
 _END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
+_NO_MESSAGE = frozenset(
+    {
+        *("message/delivery-status", "message/global-delivery-status", "message/disposition-notification"),
+        *("message/global-disposition-notification", "message/feedback-report", "message/tracking-status"),
+        *("message/global-headers", "message/http", "message/sip", "message/sipfrag"),
+    }
+)
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
 _MAX_DELIMITER = 2_000
 MAX_PARTS = 20_000
@@ -52,6 +61,8 @@ class Part:
         boundary: Boundary of a multipart, else ``b""``.
         delimiter: Offset of the boundary line (its ``--``) before this part; -1 for the message itself.
         children: Parts inside.
+        closed: Whether the final boundary of a multipart has been seen.
+        no_separator: Whether the header is not followed by an empty line.
         parent: The entity this one is in.
     """
 
@@ -66,6 +77,7 @@ class Part:
     boundary: bytes = b""
     delimiter: int = -1
     closed: bool = False
+    no_separator: bool = False
     children: list[Part] = field(default_factory=list)
 
     @property
@@ -74,7 +86,8 @@ class Part:
         value = self.headers.get(b"content-transfer-encoding")
         if value is None:
             return "7bit"
-        return value.split(b";", 1)[0].strip().decode("latin-1").lower() or "7bit"
+        found = _TOKEN.search(_COMMENT.sub(b" ", value))
+        return found[0].decode("latin-1").lower() if found else "7bit"
 
     @property
     def charset(self) -> str:
@@ -254,11 +267,12 @@ class _Scanner:
         while True:
             raw = self.raw
             headers, repeated, body = _read_headers(raw, start, self._header_limit(start))
-            if not _SEPARATOR.search(raw[max(body - 4, start) : body]):
-                self.defects.append(("no_separator", path))
             kind = _content_type(headers, default)
             parent = self.stack[-1] if self.stack else None
             part = Part(path, start, body, body, kind, headers, parent, repeated, delimiter=delimiter)
+            part.no_separator = not _SEPARATOR.search(raw[max(body - 4, start) : body])
+            if part.no_separator:
+                self.defects.append(("no_separator", path))
             if repeated:
                 self.defects.append(("repeated_header", path))
             self.count += 1
@@ -268,9 +282,7 @@ class _Scanner:
             if kind.startswith("multipart/"):
                 self._open_boundary(part)
                 return body
-            if kind not in ("message/rfc822", "message/global") or part.encoding in _ENCODED_MESSAGE:
-                if kind.startswith("message/rfc822"):
-                    self.defects.append(("encoded_message", path))
+            if not kind.startswith("message/") or kind in _NO_MESSAGE or part.encoding in _ENCODED_MESSAGE:
                 return body
             start, path, default, delimiter = body, f"{path}.1" if path else "1", "text/plain", -1
             if self.count > MAX_PARTS:

@@ -16,7 +16,7 @@ from app.messages.coverage import Role, role_of
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, parse
 from app.messages.transfer import Body, RawSplice, Restoration
-from app.messages.transfer_base64 import open_body
+from app.messages.transfer_base64 import is_mislabelled, open_body
 from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, RestoreResult
 
 _URL = re.compile(r"https?://(?:(?!https?://)[A-Za-z0-9.\-_~%:/\[\]])*(?!https?://)[A-Za-z0-9_\-]", re.I)
@@ -104,6 +104,10 @@ def _leaf(content: bytes, part: Part, open_link: Opener, failed: list[RestoreFai
     if view is None:
         return []
     places = _find(view, open_link)
+    if not places and is_mislabelled(body):
+        body = Body(body.raw)
+        view = open_view(body.data, part.charset) or view
+        places = _find(view, open_link)
     if not places:
         return []
     return _written(body, view, places, part)

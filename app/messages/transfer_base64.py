@@ -13,7 +13,9 @@ import numpy as np
 from app.messages.transfer import Body, QuotedPrintableBody, RawSplice, Restoration, Splice
 
 _LINE = 76
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_NOT_BASE64 = re.compile(rb"\s*+[A-Za-z0-9+/= \t]*+[^A-Za-z0-9+/=\s]")
 _FIRST_LINE = re.compile(rb"[A-Za-z0-9+/=]+")
 
 
@@ -124,6 +126,8 @@ def _is_regular(core: bytes, size: int, layout: _Layout) -> bool:
         core[width + i :: width + len(eol)][:breaks] != eol[i : i + 1] * breaks for i in range(len(eol) * bool(breaks))
     ):
         return False
+    if core.translate(None, _ALPHABET + eol):
+        return False
     last = core[-8:].translate(None, b"\r\n")[-4:]
     return binascii.b2a_base64(_decode_base64(last), newline=False) == last
 
@@ -138,6 +142,11 @@ def _lines(text: bytes, layout: _Layout) -> bytes:
     lines[:, :width] = np.frombuffer(text, dtype=np.uint8, count=full * width).reshape(full, width)
     lines[:, width:] = np.frombuffer(layout.eol, dtype=np.uint8)
     return lines.tobytes() + text[full * width :]
+
+
+def is_mislabelled(body: Body) -> bool:
+    """Whether a body says base64 and begins like text: some readers show such a one as it stands."""
+    return isinstance(body, Base64Body) and _NOT_BASE64.match(body.raw) is not None
 
 
 def open_body(raw: bytes, encoding: str, eol: bytes) -> Body | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from app.messages import embedded
 from app.messages import undo as undo_record
@@ -13,7 +15,7 @@ from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
 from app.messages.transfer import Body, RawSplice, Splice
-from app.messages.transfer_base64 import Base64Body, open_body
+from app.messages.transfer_base64 import Base64Body, is_mislabelled, open_body
 from app.messages.types import (
     BodyResult,
     LinkAction,
@@ -32,9 +34,13 @@ _DEFECTS = {
     "no_separator": "A header is not followed by an empty line.",
     "no_final_boundary": "A multipart is cut off: its final boundary is missing.",
     "repeated_header": "A header field that decides how a part is read stands there more than once.",
-    "encoded_message": "An attached message has a transfer encoding that it must not have; it was left as it is.",
     "too_many_parts": "The message has more parts than are looked at; the rest was left as it is.",
 }
+
+
+_MAX_ENCODED = 4
+_ENCODED = frozenset({"base64", "quoted-printable"})
+_MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
 
 
 def transform(raw: bytes, plan: TransformPlan) -> TransformResult:
@@ -52,18 +58,19 @@ def transform(raw: bytes, plan: TransformPlan) -> TransformResult:
     reason = classify_parts(raw, structure)
     if reason is not None:
         return TransformResult(raw, changed=False, skipped=reason)
-    return _Message(raw, structure, plan).run()
+    return _Message(raw, structure, plan, 0).run()
 
 
 class _Message:
     """One message being transformed."""
 
-    def __init__(self, raw: bytes, structure: Structure, plan: TransformPlan) -> None:
+    def __init__(self, raw: bytes, structure: Structure, plan: TransformPlan, depth: int) -> None:
         self.raw = raw
+        self.depth = depth
         self.structure = structure
         self.plan = plan
         self.eol = b"\r\n" if b"\r\n" in raw[:4000] else b"\n"
-        self.writer = Writer(plan, unsubscribe_targets(structure.root))
+        self.writer = Writer(plan, unsubscribe_targets(structure.root) | frozenset(plan.unsubscribe))
         self.pictures = embedded.Pictures(self.writer)
         self.raw_splices: list[RawSplice] = []
 
@@ -74,6 +81,9 @@ class _Message:
         amp: list[Part] = []
         for part in self.structure.walk():
             if not part.is_leaf:
+                continue
+            if part.content_type in _MESSAGES and part.encoding in _ENCODED:
+                self._encoded_message(part)
                 continue
             role = role_of(part)
             if role is Role.HTML or role is Role.TEXT:
@@ -89,7 +99,8 @@ class _Message:
         if not self.raw_splices:
             return self._unchanged()
         self.raw_splices.sort()
-        if any(code == "no_separator" for code, _ in self.structure.defects) and self._reshaped():
+        open_headers = [part for part in self.structure.walk() if part.no_separator]
+        if open_headers and self._reshaped([]) and self._separated(open_headers):
             writer.warn(
                 "structure_at_risk", "", "A header runs into its body, so that a change would be read as header."
             )
@@ -109,11 +120,20 @@ class _Message:
             findings=tuple(writer.findings),
         )
 
-    def _reshaped(self) -> bool:
+    def _reshaped(self, separated: Sequence[Part]) -> bool:
         """Whether the changed message would be taken apart otherwise than the original."""
         after = parse(undo_record.apply(self.raw, self.raw_splices)).walk()
-        before = [(p.path, p.content_type, p.body_start - p.start) for p in self.structure.walk()]
+        added = {p.start: len(self.eol) for p in separated}
+        before = [
+            (p.path, p.content_type, p.body_start - p.start + added.get(p.start, 0)) for p in self.structure.walk()
+        ]
         return before != [(p.path, p.content_type, p.body_start - p.start) for p in after]
+
+    def _separated(self, parts: Sequence[Part]) -> bool:
+        """Put the empty line behind headers that have none, so that no change is read as header; tell if it fails."""
+        made = [RawSplice(p.body_start, p.body_start, self.eol, False) for p in parts]
+        self.raw_splices = sorted([*self.raw_splices, *made])
+        return self._reshaped(parts)
 
     def _unchanged(self) -> TransformResult:
         writer = self.writer
@@ -132,8 +152,11 @@ class _Message:
             self.writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
         elif view is None:
             self._transcoded(part, body, is_html)
-        else:
-            self._view(part, body, view, is_html)
+        elif not self._view(part, body, view, is_html) and is_mislabelled(body) and self.plan.gateway not in view.text:
+            plain = Body(body.raw)
+            view = open_view(plain.data, part.charset)
+            if view is not None:
+                self._view(part, plain, view, is_html)
 
     def _open(self, part: Part) -> tuple[Body, View | None] | None:
         body = open_body(self.raw[part.body_start : part.body_end], part.encoding, self.eol)
@@ -168,11 +191,32 @@ class _Message:
         if new is not None:
             self._add(part, body.write([Splice(0, len(body.data), new, token=False)]))
 
+    def _encoded_message(self, part: Part) -> None:
+        """An attached message in an encoding that RFC 2046 section 5.2.1 forbids it, and that clients open anyway."""
+        if self.depth >= _MAX_ENCODED:
+            self.writer.warn("not_covered", part.path, "Attached messages are encoded inside one another too often.")
+            return
+        body = open_body(self.raw[part.body_start : part.body_end], part.encoding, self.eol)
+        if body is None:
+            return
+        structure = parse(body.data)
+        if classify_parts(body.data, structure) is not None:
+            return
+        inner = _Message(body.data, structure, self.plan, self.depth + 1)
+        done = inner.run()
+        for found in done.links:
+            link = replace(found.link, part=f"{part.path}.{found.link.part}")
+            self.writer.links.append(replace(found, link=link))
+        for warning in done.warnings:
+            self.writer.warn(warning.code, f"{part.path}.{warning.part}", warning.message)
+        if done.changed:
+            self._add(part, body.write([Splice(s.start, s.end, s.new, token=False) for s in inner.raw_splices]))
+
     def _add(self, part: Part, made: list[RawSplice]) -> None:
         offset = part.body_start
         self.raw_splices += [RawSplice(s.start + offset, s.end + offset, s.new, s.token) for s in made]
 
-    def _view(self, part: Part, body: Body, view: View, is_html: bool) -> None:
+    def _view(self, part: Part, body: Body, view: View, is_html: bool) -> bool:
         def source_of(start: int, end: int) -> bytes:
             return body.source(view.offset(start), view.offset(end))
 
@@ -182,7 +226,7 @@ class _Message:
             changes = self.writer.text(view, part.path, source_of)
             self.pictures.in_text(view, part.path)
         if not changes:
-            return
+            return False
         if isinstance(body, Base64Body):
             body.space = view.encode(" ")
         made = body.write(splices(view, changes))
@@ -193,6 +237,7 @@ class _Message:
                 "The part's base64 is laid out by no rule; an undo record keeps it.",
             )
         self._add(part, made)
+        return True
 
     def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
         """A charset in which no byte keeps its meaning (UTF-7): the part is written again as a whole."""
@@ -249,7 +294,7 @@ def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResu
     if not is_html and ("-----BEGIN PGP SIGNED MESSAGE" in content or "-----BEGIN PGP MESSAGE" in content):
         return BodyResult(content, changed=False, skipped=SkipReason.PGP_INLINE)
     view = StringView(content)
-    writer = Writer(plan)
+    writer = Writer(plan, frozenset(plan.unsubscribe))
     pictures = embedded.Pictures(writer)
     if is_html:
         changes = writer.html(view, "1", view.bytes_of) + pictures.in_markup(view, "1")

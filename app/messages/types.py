@@ -163,7 +163,6 @@ class TransformPlan:
         decide: What to do with a link; None rewrites every one.
         open_link: Opens one of our own links; None when it is not a valid one.
         own_domains: The tenant's own domains, for look-alike findings.
-        brands: Well-known hosts that look-alikes are also compared with.
         redact_text: What a redacted address is replaced with.
         style: How links are made unclickable in the style mode.
         bare_domains: Also take ``example.com`` without a scheme in text for a link.
@@ -173,10 +172,10 @@ class TransformPlan:
         html_attachments: Rewrite ``text/html`` parts that are marked as attachments too.
         rewrite_attachments: Rewrite HTML, XHTML and SVG files of other types too; False only reports their links.
         remove_amp: Remove ``text/x-amp-html`` alternatives from a message that is rewritten.
+        unsubscribe: Targets to unsubscribe with, where the headers are not part of what is transformed (Graph bodies).
         leave_unsubscribe: Leave links of the body that also stand in ``List-Unsubscribe`` as they are.
         qr: What to do with QR codes in pictures: ``report``, ``deface`` (make unreadable) or ``replace`` by one for the
             gateway link. A policy that leaves the link leaves the code.
-        max_links: More links than this in one message are a reason to say so, not to stop.
     """
 
     gateway: str
@@ -184,7 +183,6 @@ class TransformPlan:
     decide: Callable[[FoundLink], LinkAction] | None = None
     open_link: Callable[[str], OpenedLink | None] | None = None
     own_domains: tuple[str, ...] = ()
-    brands: tuple[str, ...] = ()
     redact_text: str = "[link removed]"
     style: StyleOptions = field(default_factory=StyleOptions)
     bare_domains: bool = False
@@ -194,9 +192,9 @@ class TransformPlan:
     html_attachments: bool = True
     rewrite_attachments: bool = False
     remove_amp: bool = True
+    unsubscribe: tuple[str, ...] = ()
     leave_unsubscribe: bool = False
     qr: Literal["report", "deface", "replace"] = "report"
-    max_links: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
