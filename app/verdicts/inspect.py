@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from app.kit.clock import Clock, utc_now
 from app.verdicts.canonical import NotCanonical, canonical_url, lookup_expressions
 from app.verdicts.feed import FeedFile
 from app.verdicts.heuristics import open_chain
-from app.verdicts.judge import InlineSource, judge
+from app.verdicts.judge import NO_PAGE, InlineSource, PageResult, judge
 from app.verdicts.scoring import Verdict
 from app.verdicts.sentences import readable
+
+if TYPE_CHECKING:
+    from app.kit.safe_http import SafeFetcher
+
+LOOK_SECONDS: Final = 10.0
 
 
 class Decided(Protocol):
@@ -107,23 +113,29 @@ def inspect_url(
     feed_file: Path | None = None,
     lists: Lists | None = None,
     offline: bool = True,
+    fetcher: SafeFetcher | None = None,
     clock: Clock = utc_now,
 ) -> Inspection:
-    """Judge an address from what is here, and say why.
+    """Judge an address, and say why.
 
     Args:
         url: Any address.
         feed: The list in memory; it is brought up to date first. None: ``feed_file`` is read.
         feed_file: A local list, where ``feed`` is None.
         lists: A tenant's policy; its decision is added.
-        offline: Kept in the result; this function asks nothing over the network.
+        offline: Judge from what is here. Otherwise the page is looked at too, as at a click: redirects are
+            followed under the rules of :mod:`app.kit.safe_http`; a link that works once is not opened. Not to
+            be called from a running event loop then.
+        fetcher: Fetches the page; None: with the default bounds.
         clock: Aware UTC.
     """
     feed = FeedFile(feed_file) if feed is None else feed
     feed.refresh()
     chain, opened = open_chain(url)
     own = frozenset[str]() if lists is None else lists.own_domains
-    verdict = judge(url, source=feed, own_domains=own, clock=clock).verdict
+    page = NO_PAGE if offline else asyncio.run(_look(chain[-1], feed, own, fetcher))
+    judgement = judge(url, source=feed, own_domains=own, page=page, clock=clock)
+    verdict, chain = judgement.verdict, judgement.chain
     try:
         canonical, expressions = canonical_url(chain[-1]), lookup_expressions(chain[-1])
     except NotCanonical:
@@ -132,3 +144,15 @@ def inspect_url(
     return Inspection(
         url, chain, tuple(hit.vendor for hit in opened.chain), canonical, expressions, verdict, decision, offline
     )
+
+
+async def _look(url: str, feed: InlineSource, own: frozenset[str], fetcher: SafeFetcher | None) -> PageResult:
+    # Imported where it is wanted: the HTML parser is no part of an offline look.
+    from app.kit.safe_http import SafeFetcher
+    from app.verdicts.page_check import PageCheck
+
+    pages = PageCheck(fetcher or SafeFetcher(), feed)
+    try:
+        return await pages.check(url, LOOK_SECONDS, own) or PageResult(degraded=True)
+    finally:
+        await pages.aclose()

@@ -20,6 +20,8 @@ from app.kit.crypto import KeyRing
 from app.kit.safe_http import FetchLimits, SafeFetcher
 from app.kit.spool import SpoolReader
 from app.policy.engine import ListRule, PolicySnapshot
+from app.verdicts.inspect import inspect_url
+from app.verdicts.scoring import Level
 from tests.integration.gateway.serving import Served, serve
 
 LOGIN = "<title>{0} - Sign in</title><form action='{1}'><input name=email><input type=password name=p></form>"
@@ -192,3 +194,23 @@ def test_a_page_that_never_answers_falls_under_the_failure_policy(
         release.set()
         assert answer.status_code == status
         assert actions(served) == [action]
+
+
+def test_an_inspection_that_may_go_online_sees_the_page(web: Web) -> None:
+    web.moved["short.example/x"] = web.url("files.example/doc")
+    web.pages["files.example/doc"] = LOGIN.format("PayPal", "https://thief.example/")
+    limits = FetchLimits(ports=frozenset({web.port}), allowed=(ipaddress.ip_network("127.0.0.1/32"),))
+    url = web.url("short.example/x")
+    found = inspect_url(url, offline=False, fetcher=SafeFetcher(limits, loopback))
+    assert found.chain == (url, web.url("files.example/doc"))
+    assert found.verdict.level is Level.MALICIOUS
+    assert found.as_json()["offline"] is False
+    assert web.asked == ["short.example/x", "files.example/doc"]
+    assert inspect_url(url).verdict.level is Level.UNKNOWN
+    assert len(web.asked) == 2
+
+
+def test_an_inspection_that_may_go_online_is_not_led_inside(web: Web) -> None:
+    found = inspect_url(f"http://127.0.0.1:{web.port}/", offline=False)
+    assert web.asked == []
+    assert "cannot_see_error" in {signal.code for signal in found.verdict.signals}
