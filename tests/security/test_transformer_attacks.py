@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from app.messages import restore, restore_body, transform, transform_body
-from app.messages.types import BodyResult, TransformResult
-from tests.unit.messages.gateway_double import GATEWAY, GatewayDouble, message
+from app.messages.types import BodyResult, FoundLink, OpenedLink, TransformPlan, TransformResult
+from tests.unit.messages.gateway_double import GATEWAY, GatewayDouble, message, multipart, part
 
 EVIL = "http://evil.example/a"
 LINK = f'<p>Hello</p><a href="{EVIL}">x</a>'
@@ -106,3 +106,60 @@ def test_a_conditional_comment_does_not_hide_a_link(html: str) -> None:
 
 def test_a_name_is_found_however_its_www_is_written() -> None:
     assert [found.link.url for found in rewritten_body("<p>wWw.evil.example").links] == ["http://wWw.evil.example"]
+
+
+def test_a_header_without_an_empty_line_does_not_keep_a_message_from_being_rewritten() -> None:
+    head = b"From: a@b.example\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n"
+    done = rewritten(head + b"<a/href=//evil.example/a>x</a>\r\n")
+    assert targets(done) == ["https://evil.example/a"]
+    assert done.content.startswith(head + b"\r\n<a/href=")
+
+
+@pytest.mark.parametrize(
+    "encoding", ["quoted-printable (really)", '"quoted-printable"', "(x) Quoted-Printable", "quoted-printable;"]
+)
+def test_a_decorated_encoding_is_read_as_clients_read_it(encoding: str) -> None:
+    assert targets(rewritten(message('<a href=3D"http://evil.=\r\nexample/a">x</a>', encoding=encoding))) == [EVIL]
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+@pytest.mark.parametrize("kind", ["message/rfc822", "message/global", "message/news"])
+def test_an_attached_message_does_not_hide_behind_an_encoding(kind: str, encoding: str) -> None:
+    inner = message(LINK)
+    body = base64.encodebytes(inner) if encoding == "base64" else inner.replace(b"=", b"=3D")
+    done = rewritten(multipart(part(body, kind, encoding), kind="mixed"))
+    assert targets(done) == [EVIL]
+    assert [found.link.part for found in done.links] == ["1.1"]
+
+
+def test_messages_encoded_within_messages_without_end_are_taken() -> None:
+    inner = message(LINK)
+    for _ in range(40):
+        inner = message(inner.replace(b"=", b"=3D"), "message/rfc822", "quoted-printable")
+    assert "not_covered" in {warning.code for warning in rewritten(inner).warnings}
+
+
+def test_an_unusual_kind_of_message_is_entered() -> None:
+    assert targets(rewritten(message(message(LINK), "message/news", "7bit"))) == [EVIL]
+
+
+def test_text_that_claims_to_be_base64_is_rewritten_as_the_text_it_is() -> None:
+    sealed: dict[str, FoundLink] = {}
+
+    def mint(link: FoundLink) -> str:
+        url = f"{GATEWAY}/l/site.example/{len(sealed):08d}"
+        sealed[url] = link
+        return url
+
+    def open_link(url: str) -> OpenedLink | None:
+        link = sealed.get(url)
+        return OpenedLink(link.url, link.source, same_message=True) if link else None
+
+    plan = TransformPlan(GATEWAY, mint, open_link=open_link)
+    for filler in range(4):
+        body = "See " + "y" * filler + " http://evil.example/a for <b>more</b>\r\n"
+        for raw in (message(body, "text/plain", "base64"), message(LINK + "y" * filler, "text/html", "base64")):
+            done = transform(raw, plan)
+            assert targets(done) == [EVIL]
+            assert restore(done.content, open_link, done.undo).content == raw
+            assert not transform(done.content, plan).changed
