@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.kit.errors import ConfigurationError
@@ -228,5 +228,16 @@ def _parse_key(name: str, text: str) -> bytes:
 
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
-    """The settings of this process."""
-    return Settings()
+    """The settings of this process.
+
+    Raises:
+        ConfigurationError: A setting is not acceptable; names it. Its value is not repeated: it may be secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"POSTERN_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}"
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise ConfigurationError(f"These settings cannot be used: {wrong}. Nothing was started.") from None

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.kit.errors import ConfigurationError
-from app.kit.postgres import start_embedded
+from app.kit.postgres import start_embedded, stop_unused_embedded
 from app.migrations.run import migrate
 from app.settings import Settings
 
@@ -181,6 +182,7 @@ def run_all(settings: Settings) -> int:
     data_dir = settings.data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     env = {"POSTERN_DATA_DIR": str(data_dir)}
+    check_ports(settings, demo=demo)
     server = None
     if settings.embedded:
         console.print("Starting PostgreSQL …")
@@ -207,6 +209,35 @@ def run_all(settings: Settings) -> int:
         if server is not None:
             server.cleanup()
     return 0
+
+
+def check_ports(settings: Settings, *, demo: bool) -> None:
+    """Refuse to start where another program has one of our ports.
+
+    Whether a process is ready is asked over its port, so that another Postern on it would answer for ours, which
+    could never start.
+
+    Raises:
+        ConfigurationError: A port is taken; names it and its setting. Nothing was started.
+    """
+    ports = {
+        "POSTERN_PORT": (settings.host, settings.port),
+        "POSTERN_HEALTH_PORT_WORKER": (settings.host, settings.health_port_worker),
+        "POSTERN_HEALTH_PORT_SCHEDULER": (settings.host, settings.health_port_scheduler),
+    }
+    if demo:
+        ports["POSTERN_EMULATORS_PORT"] = ("127.0.0.1", settings.emulators_port)
+    for name, (host, port) in ports.items():
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            # As the servers do it, so that connections that have just ended are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ConfigurationError(
+                    f"Port {port} of {host} cannot be used ({error.strerror}). Is Postern running already? "
+                    f"Stop what uses it, or set {name} to another. Nothing was started."
+                ) from None
 
 
 def _role(role: str, port: int, settings: Settings, env: dict[str, str], data_dir: Path) -> Child:
@@ -307,10 +338,8 @@ def reset(settings: Settings) -> None:
     Raises:
         ConfigurationError: Postern is still running on it.
     """
-    from app.kit.postgres import running_embedded
-
     data_dir = settings.data_dir.resolve()
-    if running_embedded(data_dir) is not None:
+    if not stop_unused_embedded(data_dir):
         raise ConfigurationError(f"Postern is still running on {data_dir}. Stop it first; nothing was removed.")
     if data_dir.exists() and not (data_dir / "pg").exists() and any(data_dir.iterdir()):
         raise ConfigurationError(f"{data_dir} does not look like a data directory of Postern; nothing was removed.")

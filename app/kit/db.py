@@ -107,7 +107,12 @@ class Database:
     def __init__(self, url: str, pool_size: int = 8) -> None:
         self.url = url
         self.engine: AsyncEngine = create_async_engine(
-            sqlalchemy_url(url), pool_size=pool_size, max_overflow=0, pool_timeout=30
+            sqlalchemy_url(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=30,
+            # Errors end in logs and journals: they must not carry subjects, addresses or links there.
+            hide_parameters=True,
         )
         event.listen(self.engine.sync_engine, "checkin", _note_idle)
         event.listen(self.engine.sync_engine, "checkout", _ping_after_idle)

