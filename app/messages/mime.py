@@ -40,6 +40,8 @@ _NO_MESSAGE = frozenset(
         *("message/global-headers", "message/http", "message/sip", "message/sipfrag"),
     }
 )
+_HEADER_LINE = re.compile(rb"\s{0,100}[!-9;-~]{1,200}[ \t]{0,100}:")
+_PLAIN_EQUALS = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n)")
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
 _MAX_DELIMITER = 2_000
 MAX_PARTS = 20_000
@@ -282,11 +284,20 @@ class _Scanner:
             if kind.startswith("multipart/"):
                 self._open_boundary(part)
                 return body
-            if not kind.startswith("message/") or kind in _NO_MESSAGE or part.encoding in _ENCODED_MESSAGE:
+            if not kind.startswith("message/") or kind in _NO_MESSAGE or self._is_encoded(part, body):
                 return body
             start, path, default, delimiter = body, f"{path}.1" if path else "1", "text/plain", -1
             if self.count > MAX_PARTS:
                 return body
+
+    def _is_encoded(self, part: Part, body: int) -> bool:
+        """Whether an attached message really is encoded: many only say so, and readers then take it as it stands."""
+        if part.encoding not in _ENCODED_MESSAGE:
+            return False
+        if part.encoding == "base64":
+            return _HEADER_LINE.match(self.raw, body) is None
+        end = _END_OF_HEADER.search(self.raw, body, body + _MAX_DELIMITER)
+        return _PLAIN_EQUALS.search(self.raw, body, end.end() if end else body + _MAX_DELIMITER) is None
 
     def _header_limit(self, start: int) -> int:
         """A header cannot reach past the next delimiter line of an open multipart."""

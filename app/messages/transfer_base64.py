@@ -15,7 +15,6 @@ from app.messages.transfer import Body, QuotedPrintableBody, RawSplice, Restorat
 _LINE = 76
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
-_NOT_BASE64 = re.compile(rb"\s*+[A-Za-z0-9+/= \t]*+[^A-Za-z0-9+/=\s]")
 _FIRST_LINE = re.compile(rb"[A-Za-z0-9+/=]+")
 
 
@@ -145,8 +144,8 @@ def _lines(text: bytes, layout: _Layout) -> bytes:
 
 
 def is_mislabelled(body: Body) -> bool:
-    """Whether a body says base64 and begins like text: some readers show such a one as it stands."""
-    return isinstance(body, Base64Body) and _NOT_BASE64.match(body.raw) is not None
+    """Whether a body says base64 and may be text: some readers show one that cannot be decoded as it stands."""
+    return isinstance(body, Base64Body) and (b"://" in body.raw or b"<" in body.raw)
 
 
 def open_body(raw: bytes, encoding: str, eol: bytes) -> Body | None:

@@ -157,9 +157,16 @@ def test_text_that_claims_to_be_base64_is_rewritten_as_the_text_it_is() -> None:
 
     plan = TransformPlan(GATEWAY, mint, open_link=open_link)
     for filler in range(4):
-        body = "See " + "y" * filler + " http://evil.example/a for <b>more</b>\r\n"
+        body = "Hello\r\nSee " + "y" * filler + " http://evil.example/a for <b>more</b>\r\n"
         for raw in (message(body, "text/plain", "base64"), message(LINK + "y" * filler, "text/html", "base64")):
             done = transform(raw, plan)
             assert targets(done) == [EVIL]
             assert restore(done.content, open_link, done.undo).content == raw
             assert not transform(done.content, plan).changed
+
+
+@pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
+def test_an_attached_message_that_only_claims_an_encoding_is_rewritten_as_it_stands(encoding: str) -> None:
+    done = rewritten(multipart(part(message(LINK), "message/rfc822", encoding), kind="mixed"))
+    assert targets(done) == [EVIL]
+    assert b'<a href="https://gw.example/' in done.content
