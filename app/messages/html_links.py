@@ -228,7 +228,8 @@ def _kind(tag: str, name: str, namespace: turbohtml.Namespace, depth: int) -> Li
         if namespace is turbohtml.Namespace.SVG:
             return LinkKind.SVG if tag == "a" else LinkKind.CONDITIONAL if depth and name == "href" else None
         return LinkKind.MATHML if name == "href" or tag == "a" else None
-    return LinkKind.PING if tag == "a" and name == "ping" else None
+    # No browser follows these in a foreign namespace; a reader that does not mind namespaces would.
+    return _HTML_LINKS.get((tag, name))
 
 
 def _frame(view: View, element: markup.Element, base: str | None, found: Found) -> None:

@@ -340,11 +340,11 @@ class _Scanner:
         line = raw[at + 2 : end].rstrip(b" \t\r\n")
         depths = self.open.get(line)
         if depths:
-            return depths[-1], False, end
+            return depths[0], False, end  # of two open multiparts with one boundary, readers end the outer one's part
         if line.endswith(b"--"):
             depths = self.open.get(line[:-2])
             if depths:
-                return depths[-1], True, end
+                return depths[0], True, end
         return None, False, end
 
     def close_above(self, depth: int, end: int) -> None:

@@ -93,9 +93,6 @@ class _Message:
             elif role is not Role.NOTHING:
                 self._file(part, role)
         self.pictures.joined()
-        if self.raw_splices and self.plan.remove_amp:
-            for part in amp:
-                self._remove(part)
         if not self.raw_splices:
             return self._unchanged()
         self.raw_splices.sort()
@@ -106,6 +103,9 @@ class _Message:
             )
             left = tuple(RewrittenLink(found.link, LinkAction.LEAVE, None) for found in writer.links)
             return TransformResult(self.raw, False, left, tuple(writer.warnings))
+        if self.plan.remove_amp:
+            for part in amp:
+                self._remove(part)
         if strip_marker(self.raw) != self.raw:
             # It came with a field that restoring would take for ours: only a record can tell.
             self.raw_splices.append(RawSplice(0, 0, b"", False))
