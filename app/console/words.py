@@ -83,11 +83,6 @@ def split_url(url: str, host: str) -> tuple[str, str, str]:
     return url[:at], url[at : at + len(host)], url[at + len(host) :]
 
 
-def seconds_between(early: datetime | None, late: datetime | None) -> float | None:
-    """Seconds from one to the other, or None."""
-    return None if early is None or late is None else max(0.0, (late - early).total_seconds())
-
-
 LEVELS = {
     "clean": N_("No threat found"),
     "unknown": N_("Unknown"),
@@ -126,7 +121,10 @@ EVENTS = {
     "restored": N_("Original links restored"),
     "gone": N_("Deleted by its owner"),
     "quarantined": N_("Moved to quarantine"),
-    "released": N_("Released from quarantine"),
+    "junked": N_("Moved to junk"),
+    "released": N_("Released: back where it was"),
+    "move_gone": N_("Not moved: its owner deleted it"),
+    "move_failed": N_("Could not be moved: it stays where it is"),
     "restore_failed": N_("Restore failed: the message was left as it is"),
     "restore_gone": N_("Not restored: its owner deleted it"),
     "restore_skipped": N_("Not restored"),
@@ -164,6 +162,7 @@ TENANT_STATES = {
     "paused": N_("Paused"),
     "revoked": N_("Access revoked"),
     "blocked": N_("A permission is missing"),
+    "leaving": N_("Leaving"),
 }
 RUN_STATES = {
     "waiting": N_("Waiting"),
@@ -211,7 +210,36 @@ REASONS = {
     "too_large": N_("too large for the provider to write back"),
     "deleted": N_("deleted by its owner"),
 }
+PLACES = {"quarantine": N_("Quarantine"), "junk": N_("Junk")}
+MOVE_STATES = {
+    "asked": N_("Waiting to be moved"),
+    "moving": N_("Being moved"),
+    "moved": N_("Moved"),
+    "releasing": N_("Being released"),
+    "released": N_("Released"),
+    "gone": N_("Deleted by its owner"),
+    "failed": N_("Failed"),
+}
+LEAVING_STATES = {
+    "stopping": N_("Ending notifications and finishing what is under way"),
+    "restoring": N_("Restoring original links"),
+    "stuck": N_("Some links could not be taken back"),
+    "deleting": N_("Deleting"),
+    "cancelled": N_("Stopped"),
+}
+INTAKE = {
+    "taken": N_("Taken"),
+    "unknown_subscription": N_("Refused: unknown subscription"),
+    "wrong_secret": N_("Refused: wrong secret"),
+    "malformed": N_("Refused: not readable"),
+    "not_genuine": N_("Refused: not from the provider"),
+    "too_large": N_("Refused: too large"),
+}
 TABLES = {
+    "place": PLACES,
+    "move": MOVE_STATES,
+    "leaving": LEAVING_STATES,
+    "intake": INTAKE,
     "level": LEVELS,
     "action": ACTIONS,
     "state": STATES,

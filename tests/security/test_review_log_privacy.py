@@ -14,9 +14,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_failed_statement_does_not_repeat_what_it_was_given(database: Database) -> None:
-    values = {"tenant": uuid.uuid4(), "subject": "Salary of ada@our.example"}
+    tenant = uuid.uuid4()
+    values = {"tenant": tenant, "subject": "Salary of ada@our.example"}
     with pytest.raises(DBAPIError) as caught:
-        async with database.tenant(values["tenant"]) as session:
+        async with database.tenant(tenant) as session:
             await session.execute(text("INSERT INTO messages (tenant_id, subject) VALUES (:tenant, :subject)"), values)
     assert "parameters hidden" in str(caught.value)
     assert "Salary" not in str(caught.value).partition("DETAIL")[0]

@@ -44,6 +44,23 @@ async def list_open_reports(session: AsyncSession, actor: Actor, limit: int = 50
     return [ReportLine(report, address) for report, address in rows]
 
 
+async def open_report(session: AsyncSession, actor: Actor, report_id: uuid.UUID) -> ClickReport:
+    """A request that nobody has answered, held until the transaction ends.
+
+    Raises:
+        Forbidden: The role does not configure.
+        NotFound: No such request in this tenant.
+        Conflict: Somebody has answered it.
+    """
+    actor.require(Permission.CONFIGURE)
+    report = await session.get(ClickReport, (actor.tenant_id, report_id), with_for_update=True)
+    if report is None:
+        raise NotFound("There is no such request.")
+    if report.state != "open":
+        raise Conflict("Somebody has answered this request already. Nothing was changed.")
+    return report
+
+
 async def answer_report(
     session: AsyncSession, actor: Actor, report_id: uuid.UUID, answer: str, now: datetime
 ) -> ClickReport:
@@ -61,12 +78,7 @@ async def answer_report(
         NotFound: No such request in this tenant.
         Conflict: Somebody has answered it.
     """
-    actor.require(Permission.CONFIGURE)
-    report = await session.get(ClickReport, (actor.tenant_id, report_id), with_for_update=True)
-    if report is None:
-        raise NotFound("There is no such request.")
-    if report.state != "open":
-        raise Conflict("Somebody has answered this request already. Nothing was changed.")
+    report = await open_report(session, actor, report_id)
     report.state, report.handled_by, report.handled_at = answer, actor.label, now
     await record(session, actor, f"report.{answer}", report.host, {"kind": report.kind})
     return report

@@ -10,11 +10,12 @@ from fastapi.responses import Response
 
 from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, Viewer
 from app.console.pages import go, render
-from app.console.queries.reports import answer_report, list_open_reports
+from app.console.queries.reports import answer_report, list_open_reports, open_report
 from app.console.routes.filters import RowId, Search
 from app.console.words import LIST_ACTIONS, clean_query
-from app.kit.errors import Conflict, NotFound
+from app.kit.errors import Conflict, NotFound, Refused
 from app.policy.service import PolicyService
+from app.tenants.actor import Actor
 
 router = APIRouter(include_in_schema=False)
 
@@ -89,17 +90,24 @@ async def answer(
     decision: Annotated[Literal["allow", "dismiss"], Form()],
 ) -> Response:
     """Answer a person's request: allow the host from now on, or leave things as they are."""
-    async with visitor.work() as session:
-        report = await answer_report(
-            session, visitor.actor, report_id, "allowed" if decision == "allow" else "dismissed", deps.clock()
-        )
-        host = report.host
     if decision == "allow":
-        try:
-            await PolicyService(deps.database).add(
-                visitor.actor, action="allow", pattern=f"={host}", note="Asked for on a click page"
-            )
-        except Conflict:
-            # It is allowed already, which is what was asked for.
-            return go("/lists#requests")
+        # The entry comes first: a request must not pass for granted where the list would not take the host.
+        async with visitor.work() as session:
+            host = (await open_report(session, visitor.actor, report_id)).host
+        await _allow(PolicyService(deps.database), visitor.actor, host)
+    async with visitor.work() as session:
+        outcome = "allowed" if decision == "allow" else "dismissed"
+        await answer_report(session, visitor.actor, report_id, outcome, deps.clock())
     return go("/lists#requests")
+
+
+async def _allow(policy: PolicyService, actor: Actor, host: str) -> None:
+    if not host:
+        raise Refused("This request names no host that could be allowed. Nothing was changed.", "no_host")
+    pattern = f"={host}"
+    try:
+        await policy.add(actor, action="allow", pattern=pattern, note="Asked for on a click page")
+    except Conflict:
+        if not any(entry.action == "allow" and entry.pattern == pattern for entry in await policy.entries(actor)):
+            raise
+        # It is allowed already, which is what was asked for.

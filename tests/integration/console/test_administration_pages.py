@@ -71,6 +71,27 @@ async def test_allowing_what_somebody_asked_for_adds_exactly_that_host(console: 
     assert (await browser.post(f"/lists/requests/{report_id}", {"decision": "dismiss"})).status_code == 409
 
 
+async def test_a_request_that_the_list_cannot_take_stays_open(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    report_id = uuid.uuid4()
+    async with console.database.tenant(tenant_id) as session:
+        values = {
+            "at": console.clock(),
+            "kind": "release",
+            "mailbox_id": box,
+            "url": "data:,x",
+            "host": "",
+            "reason": "",
+        }
+        session.add(ClickReport(tenant_id=tenant_id, id=report_id, **values))
+    answer = await browser.post(f"/lists/requests/{report_id}", {"decision": "allow"})
+    assert answer.status_code == 400
+    async with console.database.tenant(tenant_id) as session:
+        report = (await session.scalars(select(ClickReport))).one()
+        assert (report.state, report.handled_by) == ("open", "")
+        assert (await session.scalars(select(ListEntry))).all() == []
+
+
 def browser_email(page: str) -> str:
     found = re.search(r"owner-[0-9a-f]{6}@nordwind\.example", page)
     assert found
