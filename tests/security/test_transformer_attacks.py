@@ -170,3 +170,17 @@ def test_an_attached_message_that_only_claims_an_encoding_is_rewritten_as_it_sta
     done = rewritten(multipart(part(message(LINK), "message/rfc822", encoding), kind="mixed"))
     assert targets(done) == [EVIL]
     assert b'<a href="https://gw.example/' in done.content
+
+
+def test_an_amp_part_without_an_empty_line_does_not_keep_a_message_from_being_rewritten() -> None:
+    amp = b"Content-Type: text/x-amp-html\r\n"
+    done = rewritten(multipart(amp, part(LINK, "text/html")))
+    assert targets(done) == [EVIL]
+    assert b"amp-html" not in done.content
+
+
+def test_of_two_multiparts_with_one_boundary_the_outer_one_counts() -> None:
+    inner = b'Content-Type: multipart/mixed; boundary="b1"\r\n\r\n'
+    middle = b'Content-Type: multipart/mixed; boundary="b2"\r\n\r\n--b2\r\n' + inner
+    done = rewritten(multipart(middle + b"--b1\r\n" + part(LINK, "text/html")))
+    assert [found.link.part for found in done.links] == ["2"]
