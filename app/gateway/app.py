@@ -43,7 +43,7 @@ from app.gateway.http import (
 from app.gateway.limits import Counter, address_key
 from app.kit.crypto import SealBroken
 from app.kit.i18n import Translator, negotiate, translator
-from app.kit.spool import SpoolReader
+from app.kit.spool_reader import SpoolReader
 from app.links.mint import LinkOpener
 from app.links.token import LinkBroken, LinkToken, PayloadNeeded
 from app.messages.hosts import host_of

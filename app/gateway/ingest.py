@@ -27,7 +27,7 @@ from app.gateway.events import VERSION
 from app.gateway.labels import label_clicks
 from app.gateway.models import Click, ClickReport
 from app.kit.db import Database
-from app.kit.spool import SpoolReader
+from app.kit.spool_reader import SpoolReader
 from app.policy.snapshots import SnapshotStore
 
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)

@@ -13,7 +13,8 @@ from app.gateway.lookups import DeliveryFindings, StoredPayloads
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
-from app.kit.spool import SpoolReader, SpoolWriter
+from app.kit.spool import SpoolWriter
+from app.kit.spool_reader import SpoolReader
 from app.policy.snapshots import SnapshotStore
 from app.settings import Settings
 from app.verdicts.feed import FeedFile

@@ -12,7 +12,7 @@ import pytest
 
 from app.gateway.limits import Limits
 from app.kit.crypto import KeyRing
-from app.kit.spool import SpoolReader
+from app.kit.spool_reader import SpoolReader
 from app.policy.engine import ListRule, PageWords, PolicySnapshot
 from tests.integration.gateway.serving import Served, serve
 

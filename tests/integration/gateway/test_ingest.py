@@ -25,7 +25,8 @@ from app.kit.clock import utc_now
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.kit.postgres import DatabaseUrls
-from app.kit.spool import SpoolReader, SpoolWriter
+from app.kit.spool import SpoolWriter
+from app.kit.spool_reader import SpoolReader
 from app.links.mint import Minter
 from app.policy.service import PolicyService
 from app.policy.snapshots import SnapshotStore

@@ -18,7 +18,7 @@ import pytest
 from app.kit.addresses import IPAddress
 from app.kit.crypto import KeyRing
 from app.kit.safe_http import FetchLimits, SafeFetcher
-from app.kit.spool import SpoolReader
+from app.kit.spool_reader import SpoolReader
 from app.policy.engine import ListRule, PolicySnapshot
 from app.verdicts.inspect import inspect_url
 from app.verdicts.scoring import Level

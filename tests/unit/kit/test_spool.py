@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from app.kit.spool import Batch, Mode, SpoolReader, SpoolWriter, encode
+from app.kit.spool import Mode, SpoolWriter, encode
+from app.kit.spool_reader import Batch, SpoolReader
 
 
 async def _write(folder: Path, payloads: list[bytes], mode: Mode = "auto") -> SpoolWriter:
@@ -166,7 +167,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, mode: Mode) -> No
 _FULL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
-from app.kit.spool import SpoolReader, SpoolWriter
+from app.kit.spool import SpoolWriter
+from app.kit.spool_reader import SpoolReader
 
 async def main():
     # A file size limit makes write() fail half-way, as a full disk does.
