@@ -20,7 +20,7 @@ from sqlalchemy import text
 from app.console.app import create_console
 from app.gateway.models import Click, ClickReport
 from app.policy.models import ListEntry
-from app.protection.models import MailboxRow, MessageRow, RestoreRun
+from app.protection.models import BackfillRun, MailboxRow, MessageMove, MessageRow, RestoreRun
 from app.tenants.actor import Role
 from app.tenants.models import Domain, User
 from tests.integration.console.world import Browser, Console, Postgres, console_on_fresh_database
@@ -88,6 +88,23 @@ ENDPOINTS = [
     post("/connector/restores/{run_id}/cancel", CONFIGURE, names="run_id"),
     get("/connector/restore", CONFIGURE, names="mailbox_id", query="?scope=mailbox&target={mailbox_id}"),
     post("/connector/restore", CONFIGURE, names="mailbox_id", scope="mailbox", target="{mailbox_id}"),
+    get("/connector-health", VIEW),
+    post("/connector-health/retry", CONFIGURE),
+    post("/messages/{failed_id}/retry", CONFIGURE, names="failed_id"),
+    get("/quarantine", VIEW),
+    post("/messages/{message_id}/move", CONFIGURE, names="message_id", place="quarantine", why="because"),
+    post("/quarantine/{move_id}/release", CONFIGURE, names="move_id"),
+    get("/backfill", VIEW),
+    get("/backfill/start", CONFIGURE, names="mailbox_id", query="?scope=mailbox&target={mailbox_id}"),
+    post("/backfill", CONFIGURE, names="mailbox_id", scope="mailbox", target="{mailbox_id}", days="3"),
+    post("/backfill/{backfill_id}/cancel", CONFIGURE, names="backfill_id"),
+    get("/offboarding", OWNER),
+    post("/offboarding", OWNER, confirm="Nordwind"),
+    post("/offboarding/cancel", OWNER),
+    post("/offboarding/retry", OWNER),
+    post("/offboarding/delete-anyway", OWNER, confirm="Nordwind"),
+    get("/offboarding/receipts/{token}", OPEN),
+    get("/offboarding/receipts/{token}/download", OPEN),
     get("/people", VIEW),
     post("/people/{user_id}/role", OWNER, names="user_id", role="analyst"),
     post("/people/{user_id}/sign-out", OWNER, names="user_id"),
@@ -148,7 +165,7 @@ async def make_estate(console: Console) -> Estate:
             tenant_id=tenant_id, external_id="box", address="ada@nordwind.example", domain="nordwind.example"
         )
         entry = ListEntry(tenant_id=tenant_id, action="allow", pattern="good.example")
-        domain = Domain(tenant_id=tenant_id, name="nordwind.example")
+        domain = Domain(tenant_id=tenant_id, name="nordwind.example", protected=True, protect_since=console.clock())
         person = User(tenant_id=tenant_id, id=user_id, subject="s", email="colleague@nordwind.example", role="user")
         session.add_all([mailbox, entry, domain, person])
         await session.flush()
@@ -186,9 +203,37 @@ async def make_estate(console: Console) -> Estate:
             )
         )
         run = RestoreRun(tenant_id=tenant_id, scope="tenant", target="", requested_by="ada@nordwind.example")
-        session.add(run)
+        backfill = BackfillRun(
+            tenant_id=tenant_id,
+            scope="tenant",
+            target="",
+            since=console.clock(),
+            until=console.clock(),
+            requested_by="ada@nordwind.example",
+        )
+        failed, moved = (
+            MessageRow(
+                tenant_id=tenant_id, mailbox_id=mailbox.id, external_id=name, current_id=name, state=name, subject=name
+            )
+            for name in ("failed", "protected")
+        )
+        session.add_all([run, backfill, failed, moved])
+        await session.flush()
+        move = MessageMove(
+            tenant_id=tenant_id,
+            message_id=moved.id,
+            mailbox_id=mailbox.id,
+            place="quarantine",
+            why="A secret reason",
+            state="moved",
+            requested_by="ada@nordwind.example",
+        )
+        session.add(move)
         await session.flush()
         objects = {
+            "backfill_id": str(backfill.id),
+            "failed_id": str(failed.id),
+            "move_id": str(move.id),
             "run_id": str(run.id),
             "message_id": str(message.id),
             "mailbox_id": str(mailbox.id),
@@ -210,6 +255,9 @@ def absent(objects: dict[str, str]) -> dict[str, str]:
         "entry_id": "987654321",
         "report_id": str(uuid.uuid4()),
         "run_id": "987654321",
+        "backfill_id": "987654321",
+        "failed_id": "987654321",
+        "move_id": "987654321",
         "user_id": str(uuid.uuid4()),
         "name": "never.example",
     }
@@ -233,8 +281,9 @@ async def audit_lines(console: Console, tenant_id: uuid.UUID) -> int:
 
 
 def granted(endpoint: Endpoint, response: httpx.Response) -> bool:
-    # Resuming what is not paused is a conflict, which only those are told who may resume.
-    expected = (409,) if endpoint.path == "/connector/resume" else (200, 202, 303)
+    # Resuming what is not paused is a conflict, which only those are told who may resume; so with leaving.
+    refused = {"/connector/resume", "/offboarding/cancel", "/offboarding/retry", "/offboarding/delete-anyway"}
+    expected = (409,) if endpoint.path in refused else (200, 202, 303)
     return response.status_code in expected and not response.headers.get("location", "").startswith("/?")
 
 
@@ -329,7 +378,21 @@ async def test_an_end_user_cannot_tell_an_object_of_their_own_tenant_from_none(
     assert without_tokens(there) == without_tokens(never)
 
 
-@pytest.mark.parametrize("path", ["/overview", "/messages", "/clicks", "/lists", "/connector", "/people", "/audit"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/overview",
+        "/messages",
+        "/clicks",
+        "/lists",
+        "/connector",
+        "/connector-health",
+        "/quarantine",
+        "/backfill",
+        "/people",
+        "/audit",
+    ],
+)
 async def test_lists_show_nothing_of_another_tenant(console: Console, path: str) -> None:
     await make_estate(console)
     empty = await console.make_tenant("Other")

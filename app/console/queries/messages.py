@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.console.queries.paging import PAGE_SIZE, Page, cut
 from app.gateway.models import Click
 from app.kit.errors import NotFound
-from app.protection.models import MailboxRow, MessageEvent, MessageLink, MessageRow
+from app.protection.models import MailboxRow, MessageEvent, MessageLink, MessageMove, MessageRow
+from app.protection.quarantine import live_move
 from app.protection.states import UNFINISHED, MessageState
 from app.tenants.actor import Actor, Permission
 
@@ -93,6 +94,8 @@ class MessageTrace:
     mailbox: MailboxRow
     links: Sequence[MessageLink]
     events: Sequence[TraceEvent]
+    move: MessageMove | None = None
+    """Its stay in quarantine or junk, where it is there or on its way."""
 
     @property
     def can_restore(self) -> bool:
@@ -226,4 +229,4 @@ async def trace_message(session: AsyncSession, actor: Actor, message_id: int) ->
     timeline += [TraceEvent(click.at, "click", click=click) for click in clicks]
     # Stable: events of one transaction share their time and keep their order.
     timeline.sort(key=lambda event: event.at)
-    return MessageTrace(message, mailbox, links, timeline)
+    return MessageTrace(message, mailbox, links, timeline, await live_move(session, message_id))

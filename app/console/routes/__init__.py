@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from app.console.routes.api import router as api_router
 from app.console.routes.audit import router as audit_router
+from app.console.routes.backfill import router as backfill_router
 from app.console.routes.clicks import router as clicks_router
 from app.console.routes.connector import router as connector_router
+from app.console.routes.health import router as health_router
 from app.console.routes.lists import router as lists_router
 from app.console.routes.messages import router as messages_router
 from app.console.routes.my_clicks import router as my_clicks_router
+from app.console.routes.offboarding import router as offboarding_router
 from app.console.routes.onboarding import router as onboarding_router
 from app.console.routes.overview import router as overview_router
 from app.console.routes.people import router as people_router
+from app.console.routes.quarantine import router as quarantine_router
 from app.console.routes.settings import router as settings_router
 from app.console.routes.sign_in import router as sign_in_router
 
@@ -23,6 +27,10 @@ ROUTERS = (
     clicks_router,
     lists_router,
     connector_router,
+    health_router,
+    quarantine_router,
+    backfill_router,
+    offboarding_router,
     people_router,
     audit_router,
     settings_router,
