@@ -336,9 +336,11 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
             if comments is None:
                 nodes = markup.query(document, "//comment()")
                 comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
-            outer = plain_start if start < plain else start  # a comment may hold one that Outlook reads
-            data = parsed[outer + 4 : reach].replace("\0", "\ufffd")
-            if data not in comments and not (reach == len(parsed) and data.rstrip("-!") in comments):
+            # A comment may hold one that Outlook reads; what looks like one may stand inside an attribute.
+            outer = {start, plain_start} if start < plain else {start}
+            datas = [parsed[begin + 4 : reach].replace("\0", "\ufffd") for begin in outer]
+            open_end = reach == len(parsed)
+            if not any(data in comments or (open_end and data.rstrip("-!") in comments) for data in datas):
                 reach = at  # it stands inside an attribute, a style sheet or the like
                 continue
         _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)

@@ -111,13 +111,19 @@ class Writer:
     ) -> list[Change]:
         changes: list[Change] = []
         reach = 0
+        overlaps = False
         for candidate in candidates:
             if candidate.start < reach:
+                overlaps = True
                 continue
             made = self._change(candidate, view, part, source_of, markup=markup)
             if made:
                 changes += made
                 reach = candidate.end
+        if overlaps:
+            self.warn(
+                "ambiguous_markup", part, "Some markup stands inside a link's target in another way of reading it."
+            )
         return changes
 
     def _change(
