@@ -241,11 +241,7 @@ class _Message:
 
     def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
         """A charset in which no byte keeps its meaning (UTF-7): the part is written again as a whole."""
-        try:
-            text = body.data.decode("utf-7")
-        except UnicodeDecodeError:
-            self.writer.warn("undecodable", part.path, "The part's UTF-7 text cannot be decoded; it was left as it is.")
-            return
+        text = body.data.decode("utf-7", "replace")
         view = StringView(text)
         write = self.writer.html if is_html else self.writer.text
         changes = write(view, part.path, view.bytes_of)

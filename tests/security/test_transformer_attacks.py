@@ -184,3 +184,8 @@ def test_of_two_multiparts_with_one_boundary_the_outer_one_counts() -> None:
     middle = b'Content-Type: multipart/mixed; boundary="b2"\r\n\r\n--b2\r\n' + inner
     done = rewritten(multipart(middle + b"--b1\r\n" + part(LINK, "text/html")))
     assert [found.link.part for found in done.links] == ["2"]
+
+
+def test_utf_7_that_is_cut_off_is_rewritten() -> None:
+    body = b"+ADw-a href=+ACI-http://evil.example/a+ACI-+AD4-x+ADw-/a+AD4- +A"
+    assert targets(rewritten(message(body, "text/html; charset=utf-7", "7bit"))) == [EVIL]
