@@ -59,6 +59,22 @@ lock: ## Renew requirements.lock (needs uv)
 bench-transform: $(STAMP) ## Transformer: messages/s and ratios (FOLDER=... for your own mail)
 	@$(BIN)/python -m tests.bench.transform $(FOLDER)
 
+.PHONY: bench-gateway
+bench-gateway: $(STAMP) ## Gateway: requests/s against an empty FastAPI route in the same run
+	@$(BIN)/python -m tests.bench.gateway
+
+.PHONY: bench-feeds
+bench-feeds: $(STAMP) ## Feed store with ten million addresses: build time, memory, look-ups
+	@$(BIN)/python -m tests.bench.gateway_feed_store
+
+.PHONY: bench-protect
+bench-protect: $(STAMP) ## Protect: CPU per message by layer, time from notification to verified
+	@$(BIN)/python -m tests.bench.protect
+
+.PHONY: bench-qr
+bench-qr: $(STAMP) ## QR codes: time per picture (FOLDER=... for your own pictures)
+	@$(BIN)/python -m tests.bench.qr $(FOLDER)
+
 .PHONY: fuzz
 fuzz: $(STAMP) ## Fuzz the transformer for five minutes
 	@$(BIN)/python -m tests.fuzz.transform --seconds $(or $(SECONDS_TO_RUN),300)

@@ -136,7 +136,9 @@ def event_check(event: asyncio.Event, otherwise: str) -> Check:
     return check
 
 
-async def serve_http(app: ASGIApp, host: str, port: int, stopping: asyncio.Event) -> None:
+async def serve_http(
+    app: ASGIApp, host: str, port: int, stopping: asyncio.Event, trusted_proxies: str = "127.0.0.1"
+) -> None:
     """Serve until ``stopping`` is set; requests under way are answered first.
 
     Raises:
@@ -150,6 +152,7 @@ async def serve_http(app: ASGIApp, host: str, port: int, stopping: asyncio.Event
         access_log=False,
         server_header=False,
         lifespan="off",
+        forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=65_536,
     )
@@ -259,7 +262,7 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
                 checks["console"] = check
         role = roles[0] if len(roles) == 1 else "web"
         app = Health(role, checks, ByPath(routes, otherwise))
-        await serve_http(app, settings.host, settings.port, stopping)
+        await serve_http(app, settings.host, settings.port, stopping, settings.trusted_proxies)
 
 
 @asynccontextmanager

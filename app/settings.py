@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port of the web roles (gateway, intake, console).")
     health_port_worker: int = Field(8081, ge=0, le=65535, description="Port of the worker's health endpoints.")
     health_port_scheduler: int = Field(8082, ge=0, le=65535, description="Port of the scheduler's health endpoints.")
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="Addresses of reverse proxies whose X-Forwarded-For is believed, comma-separated; * for all.",
+    )
     gateway_url: str = Field("http://127.0.0.1:8080", description="Public address of the click gateway.")
     gateway_prefix: str = Field(
         "l", pattern=r"^[A-Za-z0-9_-]{1,16}$", description="First path segment of every rewritten link."

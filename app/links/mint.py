@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from app.kit.crypto import KeyRing
 from app.links.token import (
     MAX_LINK_CHARACTERS,
-    Flag,
+    STORED,
     LinkBroken,
     LinkToken,
     PayloadNeeded,
@@ -82,7 +82,7 @@ class Minter:
         payload = bytes([flags]) + body
         digest = payload_digest(payload)
         self.payloads[digest] = self._keyring.seal(_STORED_PURPOSE, _scope(self._tenant_no), payload)
-        return self._seal(host, kind, int(Flag.STORED), digest)
+        return self._seal(host, kind, STORED, digest)
 
     def _seal(self, host: str, kind: str, flags: int, body: bytes) -> str:
         plain = pack(kind, self._mailbox_no, self._message_no, flags, body)
@@ -161,7 +161,7 @@ class LinkOpener:
         """
         key_id, tenant_no, plain = self._cipher.open(host, token)
         kind, mailbox_no, message_no, flags, body = unpack(plain)
-        if flags & Flag.STORED:
+        if flags & STORED:
             sealed = sealed_payload
             if sealed is None:
                 if self._payloads is None:
