@@ -137,7 +137,13 @@ class FairJobManager(JobManager):
         """
         self._running.pop(job.id or 0, None)
         finish = super().finish_job
-        await self._patiently(lambda: finish(job, status, delete_job))
+        try:
+            await self._patiently(lambda: finish(job, status, delete_job))
+        except ConnectorException as error:
+            if is_away(error):
+                raise
+            # This process gave no sign of life for a while: another one has taken the job up. Jobs are idempotent.
+            log.warning("worker.job_was_taken_over", job=job.id, error=str(error.__cause__)[:200])
         await self._look_again()
 
     async def retry_job(

@@ -33,6 +33,11 @@ def open_secret(keyring: KeyRing, tenant_id: uuid.UUID, sealed: bytes) -> str:
     return keyring.open(_PURPOSE, tenant_id.bytes, sealed).decode()
 
 
+def seal_secret(keyring: KeyRing, tenant_id: uuid.UUID, secret: str) -> bytes:
+    """The secret as it is stored."""
+    return keyring.seal(_PURPOSE, tenant_id.bytes, secret.encode())
+
+
 def renew_share(mailbox_id: int) -> float:
     """Share of its life that is left when a mailbox's subscription is renewed: 0.35 to 0.65.
 
@@ -93,7 +98,7 @@ def _to_subscription(runtime: Runtime, work: MailboxWork, row: SubscriptionRow) 
 
 
 async def _store(runtime: Runtime, work: MailboxWork, made: Subscription) -> None:
-    sealed = runtime.keyring.seal(_PURPOSE, work.tenant_id.bytes, made.secret.encode())
+    sealed = seal_secret(runtime.keyring, work.tenant_id, made.secret)
     async with runtime.db.tenant(work.tenant_id) as session:
         old = await session.scalar(select(SubscriptionRow).where(SubscriptionRow.mailbox_id == work.mailbox_id))
         if old is not None and old.id != made.id:

@@ -25,6 +25,7 @@ from connectors.base.errors import AccessRevoked, ConnectorError, PermissionMiss
 log = structlog.get_logger()
 
 _RETRY_SECONDS = 5.0
+_SUBSCRIBE_AGAIN_SECONDS = 60.0
 POLLS_PER_INTERVAL = 5
 """A poll takes its share of the mailboxes so many times in ``poll_seconds``."""
 
@@ -89,6 +90,7 @@ async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int)
             await session.execute(
                 update(MailboxRow).where(MailboxRow.id == mailbox_id).values(error=f"subscription: {error}"[:500])
             )
+        await queue.defer_subscribes(runtime.db, tenant_id, [(mailbox_id, _SUBSCRIBE_AGAIN_SECONDS)])
     async with runtime.db.tenant(tenant_id) as session:
         await queue.defer_sync(session, tenant_id, mailbox_id, notified=True)
 

@@ -10,7 +10,7 @@ import structlog
 from procrastinate.exceptions import ConnectorException
 
 from app.kit.jobs import make_app
-from app.protection.fairness import FairJobManager
+from app.protection.fairness import FairJobManager, is_away
 from app.protection.runtime import Runtime
 from app.protection.tasks import register
 
@@ -85,7 +85,14 @@ async def retry_stalled(app: procrastinate.App, runtime: Runtime) -> int:
     stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
     count = 0
     for job in stalled:
-        await app.job_manager.retry_job(job, retry_at=runtime.clock())
+        try:
+            await app.job_manager.retry_job(job, retry_at=runtime.clock())
+        except ConnectorException as error:
+            if is_away(error):
+                raise
+            # Another worker was first.
+            log.debug("worker.taken_up_already", job=job.id, error=str(error.__cause__))
+            continue
         count += 1
     if count:
         log.info("worker.took_up", jobs=count)

@@ -1,0 +1,76 @@
+"""One tenant's flood beside another's single mail: how long the single mail takes with and without the flood.
+
+    python -m tests.bench.fairness [--flood 10000] [--mailboxes 50] [--singles 20]
+
+The flood is at the emulated Microsoft, the single mails at the emulated Google, each in a process of its own; one
+worker serves both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from connectors.base.types import Provider
+from tests.bench.journey import Installation, installation, spread
+from tests.chaos.run import postgres
+
+
+async def measure(flood: int, mailboxes: int, singles: int) -> int:
+    """Print both figures.
+
+    Returns:
+        0 where the flood adds less than a second to the median and to nine of ten mails.
+    """
+    with postgres() as (_, urls, folder):
+        async with installation(urls, folder, mailboxes) as made:
+            address = made.addresses(Provider.GOOGLE)[0]
+            await _singles(made, address, 0, 3)
+            alone = await _singles(made, address, 100, singles)
+            print(f"alone:            {spread(alone)}", flush=True)
+            everybody = made.addresses(Provider.MICROSOFT)
+            flooding = asyncio.to_thread(
+                made.at[Provider.MICROSOFT].burst, Provider.MICROSOFT, everybody, range(10_000, 10_000 + flood)
+            )
+            await flooding
+            before = _protected(made)
+            beside = await _singles(made, address, 1_000, singles)
+            done = _protected(made) - before - singles
+            left = flood - (_protected(made) - 3 - 2 * singles)
+    added = sorted(b - a for a, b in zip(sorted(alone), sorted(beside), strict=True))
+    print(f"beside the flood: {spread(beside)}")
+    print(
+        f"the flood of {flood} in {mailboxes} mailboxes was worked on meanwhile ({done} messages; {left} left); "
+        f"it adds {added[len(added) // 2] * 1000:.0f} ms to the median, {added[-1] * 1000:.0f} ms at worst"
+    )
+    if left <= 0:
+        print("the flood ended before the measurement: take a larger one")
+        return 1
+    return 0 if added[len(added) * 9 // 10] < 1.0 else 1
+
+
+async def _singles(made: Installation, address: str, first: int, count: int) -> list[float]:
+    times = []
+    for number in range(first, first + count):
+        times.append(await made.seconds_to_protect(Provider.GOOGLE, address, number))
+        await asyncio.sleep(0.3)
+    return times
+
+
+def _protected(made: Installation) -> int:
+    return int(made.query("SELECT count(*) FROM messages WHERE state = 'protected'")[0][0])
+
+
+def main() -> int:
+    """Run it."""
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--flood", type=int, default=10_000)
+    ask.add_argument("--mailboxes", type=int, default=50)
+    ask.add_argument("--singles", type=int, default=20)
+    given = ask.parse_args()
+    return asyncio.run(measure(given.flood, given.mailboxes, given.singles))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""A running installation for benchmarks: PostgreSQL, emulated providers, intake and worker, each in its process."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import statistics
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+from app.bootstrap import LoadedProviders
+from app.kit.crypto import KeyRing
+from app.kit.db import Database
+from app.kit.postgres import DatabaseUrls
+from app.protection.runtime import Runtime
+from connectors.base.types import Provider
+from tests.chaos.processes import environment_of, start_role
+from tests.chaos.providers import Providers
+from tests.chaos.run import MASTER_KEY, free_port
+from tests.integration.protection.world import register
+
+
+@dataclass
+class Installation:
+    """What benchmarks act on.
+
+    Attributes:
+        at: The emulators of each provider, each in a process of its own.
+        urls: The database.
+        tenants: Ours, by provider.
+    """
+
+    at: dict[Provider, Providers]
+    urls: DatabaseUrls
+    tenants: dict[Provider, uuid.UUID]
+
+    def addresses(self, provider: Provider) -> list[str]:
+        """The mailboxes at a provider."""
+        return list(self.at[provider].made[provider].addresses)
+
+    def query(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Ask the database as its owner."""
+        with psycopg.connect(self.urls.owner, autocommit=True) as connection:
+            return connection.execute(statement, arguments).fetchall()  # type: ignore[arg-type]  # constants here
+
+    async def until(self, statement: str, wanted: int, seconds: float, *arguments: Any) -> None:
+        """Wait until a count reaches a number.
+
+        Raises:
+            TimeoutError: It does not.
+        """
+        deadline = time.monotonic() + seconds
+        while (count := (await asyncio.to_thread(self.query, statement, *arguments))[0][0]) < wanted:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{count} of {wanted} after {seconds} s: {statement}")
+            await asyncio.sleep(0.05)
+
+    async def seconds_to_protect(self, provider: Provider, address: str, number: int) -> float:
+        """Deliver one message and give the time until it was verified in its mailbox."""
+        (delivered,) = await asyncio.to_thread(self.at[provider].burst, provider, [address], range(number, number + 1))
+        protected = "SELECT count(*) FROM messages WHERE subject = %s AND state = 'protected'"
+        await self.until(protected, 1, 60, f"Message {number}")
+        ((at,),) = await asyncio.to_thread(
+            self.query, "SELECT finished_at FROM messages WHERE subject = %s", f"Message {number}"
+        )
+        return float(at.timestamp()) - delivered
+
+
+@asynccontextmanager
+async def installation(urls: DatabaseUrls, folder: Path, mailboxes: int, **more: Any) -> AsyncIterator[Installation]:
+    """Everything started, every mailbox subscribed; ``more`` are further settings."""
+    keys, port = KeyRing({1: MASTER_KEY}), free_port()
+    intake_url = f"http://127.0.0.1:{port}"
+    folders = {provider: folder / provider.value for provider in Provider}
+    for each in folders.values():
+        each.mkdir()
+    at = {provider: Providers(folders[provider], mailboxes, intake_url, 1) for provider in Provider}
+    microsoft = at[Provider.MICROSOFT].settings
+    google = {
+        name: getattr(at[Provider.GOOGLE].settings, name)
+        for name in type(microsoft).model_fields
+        if name.startswith("google")
+    }
+    settings = microsoft.model_copy(update=google)
+    environment = environment_of(
+        settings,
+        database_url=urls.app,
+        master_key=base64.b64encode(MASTER_KEY).decode(),
+        data_dir=folder / "data",
+        port=port,
+        intake_url=intake_url,
+        health_port_worker=0,
+        **({"google_units_per_minute": 1_000_000} | more),
+    )
+    processes = [start_role(role, environment, folder / f"{role}.log") for role in ("intake", "worker")]
+    database = Database(urls.app)
+    runtime = Runtime(settings, database, keys, LoadedProviders(settings, keys))
+    try:
+        await _answers(f"{intake_url}/healthz")
+        tenants = {provider: await register(database, runtime, at[provider].made[provider]) for provider in Provider}
+        made = Installation(at, urls, tenants)
+        await made.until("SELECT count(*) FROM subscriptions", 2 * mailboxes, 120)
+        await made.until("SELECT count(*) FROM mailboxes WHERE cursor IS NOT NULL", 2 * mailboxes, 120)
+        yield made
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join(20)
+        for each in at.values():
+            each.close()
+        await runtime.providers.aclose()
+        await database.close()
+
+
+async def _answers(url: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    async with httpx.AsyncClient() as client:
+        while True:
+            try:
+                await client.get(url)
+                return
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+
+
+def spread(times: list[float]) -> str:
+    """Median and 99th percentile, in milliseconds."""
+    if len(times) < 2:
+        return f"{times[0] * 1000:.0f} ms"
+    cut = statistics.quantiles(times, n=100, method="inclusive")
+    return f"p50 {cut[49] * 1000:.0f} ms, p99 {cut[98] * 1000:.0f} ms"
