@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -92,3 +93,33 @@ def test_protected_messages_stay_identical(raw: bytes, kind: bytes) -> None:
     assert done.content == wrapped
     assert done.skipped is not None
     assert classify(wrapped) == done.skipped
+
+
+_FOUND_BY_FUZZING = [
+    # A header without its empty line: a rewritten first line would become a header.
+    b"From: a\rwww.evil.example\nTo: b\r\nContent-Type: text/html\r\n\r\n<p>x",
+    # A base that no browser takes for a URL, and relative links behind it.
+    b'Content-Type: text/html\r\n\r\n<base href="http://evil.en Content-Type: x"><a href=n>6</a>',
+    # The beginning of a comment inside an attribute, before a conditional one.
+    b'Content-Type: text/html\r\n\r\n<a xlink:href=//<!--"><!--[if]><l href=http:>',
+    # A domain without scheme before a character that belongs to addresses.
+    b"Content-Type: text/plain\r\n\r\n1.et$x http://a.example",
+    # Base64 with a foreign character, and with more letters behind its padding.
+    b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPGEgaHJlZj0iaHR0cDovL2EuYi9-jIj54PC9h\r\nPg",
+    b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPGEgaHJlZj0iaHR0cDovL2EuYi8iPng8L2E+IA==\r\nPGEg",
+    # UTF-16 that ends within a character.
+    b"Content-Type: text/plain; charset=utf-16\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    b"//5oAHQAdABwADoALwAvAGEALgBiAP8=\r\nAAA",
+    # Markup cannot be put into a CDATA section.
+    b"Content-Type: text/html\r\n\r\n<svg><![CDATA[ http://a.example <http://b.example ]]></svg>"
+    b"<![CDATA[ > http://c.example",
+]
+
+
+@pytest.mark.parametrize("raw", _FOUND_BY_FUZZING)
+def test_what_fuzzing_found_stays_fixed(raw: bytes) -> None:
+    gateway = GatewayDouble()
+    plan = gateway.plan(bare_domains=True)
+    done = transform(raw, plan)
+    assert restore(done.content, gateway.open, done.undo).content == raw
+    assert transform(done.content, plan).content == done.content
