@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.bootstrap import database_urls, keyring, open_runtime
+from app.kit.bounded_http import BoundedHttp
 from app.kit.db import Database
 from app.kit.errors import ConfigurationError
 from app.kit.logs import configure_logs
@@ -34,8 +35,8 @@ WEB_ROLES = ("gateway", "intake", "console")
 _PARENT_CHECK_SECONDS = 1.0
 _READY_TIMEOUT_SECONDS = 3.0
 
-Check = Callable[[], Awaitable[None]]
-"""Returns where the part can serve; raises with the reason where it cannot."""
+Check = Callable[[], Awaitable[dict[str, Any] | None]]
+"""Returns where the part can serve, with details if there are any; raises with the reason where it cannot."""
 
 
 class NotReady(Exception):
@@ -73,16 +74,19 @@ class Health:
 
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         found: dict[str, str] = {}
+        details: dict[str, Any] = {}
         for name, check in self._checks.items():
             try:
-                await asyncio.wait_for(check(), _READY_TIMEOUT_SECONDS)
+                detail = await asyncio.wait_for(check(), _READY_TIMEOUT_SECONDS)
                 found[name] = "ready"
+                if detail:
+                    details[name] = detail
             except NotReady as error:
                 found[name] = str(error)
             except Exception as error:  # noqa: BLE001 - whatever fails, the answer is "not ready", by name
                 found[name] = f"not ready: {type(error).__name__}"
         ready = all(state == "ready" for state in found.values())
-        answer = {"status": "ready" if ready else "not ready", "role": self._role, "checks": found}
+        answer = {"status": "ready" if ready else "not ready", "role": self._role, "checks": found, **details}
         await JSONResponse(answer, 200 if ready else 503)(scope, receive, send)
 
 
@@ -154,7 +158,7 @@ async def serve_http(
         lifespan="off",
         forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=65_536,
+        http=BoundedHttp,
     )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # The protocol is named because asyncio sets TCP_NODELAY only on sockets that name it; without it an answer
@@ -273,10 +277,11 @@ async def open_gateway(settings: Settings, url: str) -> AsyncIterator[tuple[ASGI
     database = Database(url, settings.database_pool_size)
     gateway = build_gateway(settings, keyring(settings), database)
 
-    async def ready() -> None:
+    async def ready() -> dict[str, Any]:
         problems = gateway.problems()
         if problems:
             raise NotReady("; ".join(problems))
+        return gateway.state()
 
     await gateway.start()
     try:

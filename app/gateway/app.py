@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -25,7 +25,7 @@ from app.gateway.clicks import (
     event_of,
 )
 from app.gateway.deps import GatewayDeps, GatewayStats
-from app.gateway.events import MAX_REASON, Subject, click_event, client_part, report_event
+from app.gateway.events import MAX_AGENT, MAX_HEADER, MAX_REASON, Subject, click_event, client_part, report_event
 from app.gateway.forms import MAX_BODY, FormSigner
 from app.gateway.http import (
     Receive,
@@ -52,6 +52,7 @@ from app.policy.engine import Action, PolicySnapshot
 log = structlog.get_logger(__name__)
 
 _MAX_CLIENTS: Final = 20_000
+_MAX_AGENT_BYTES: Final = 4 * MAX_AGENT
 _METHODS: Final = b"GET, HEAD, POST, OPTIONS"
 _SIGNAL_HEADERS: Final = (
     b"sec-fetch-site",
@@ -88,7 +89,7 @@ class Gateway:
         window = deps.limits.window_seconds
         self._per_token, self._per_address = Counter(window), Counter(window)
         self._broken, self._forms = Counter(window), Counter(60 * window)
-        self._clients: dict[tuple[bytes | None, ...], bytes] = {}
+        self._clients: dict[tuple[bytes | tuple[bytes, bytes], ...], bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -343,11 +344,14 @@ class Gateway:
 
     async def _readyz(self, request: Request) -> None:
         problems = self.problems()
+        state = {"status": "not ready" if problems else "ready", "problems": problems, **self.state()}
+        await send_json(request.send, 503 if problems else 200, state)
+
+    def state(self) -> dict[str, Any]:
+        """What an operator wants to see: policies, and what waits in the spool."""
         spool = self.deps.spool.stats
         waiting = SpoolReader(self.deps.spool.folder).pending_bytes()
-        state = {
-            "status": "not ready" if problems else "ready",
-            "problems": problems,
+        return {
             "policies": len(self.deps.snapshots),
             "policies_from_database": self.deps.snapshots.from_database,
             "spool": {
@@ -358,7 +362,6 @@ class Gateway:
                 "waiting_bytes": waiting,
             },
         }
-        await send_json(request.send, 503 if problems else 200, state)
 
     async def _explain(self, request: Request) -> None:
         """Where a link leads. Whose it is, is not shown: nobody is signed in here."""
@@ -393,12 +396,14 @@ class Gateway:
 
     def _client(self, headers: dict[bytes, bytes]) -> bytes:
         """What asked, ready for the event; browsers say the same again and again."""
-        agent = headers.get(b"user-agent")
-        key = (agent, *map(headers.get, _SIGNAL_HEADERS))
+        # Cut before they become a key: what is kept for the next click must not be as large as a stranger likes.
+        agent = headers.get(b"user-agent", b"")[:_MAX_AGENT_BYTES]
+        signals = {name: headers[name][:MAX_HEADER] for name in _SIGNAL_HEADERS if name in headers}
+        key: tuple[bytes | tuple[bytes, bytes], ...] = (agent, *signals.items())
         made = self._clients.get(key)
         if made is None:
-            signals = {name.decode(): headers[name].decode("latin-1") for name in _SIGNAL_HEADERS if name in headers}
-            made = client_part("" if agent is None else agent.decode("utf-8", "replace"), signals)
+            named = {name.decode(): value.decode("latin-1") for name, value in signals.items()}
+            made = client_part(agent.decode("utf-8", "replace"), named)
             if len(self._clients) >= _MAX_CLIENTS:
                 self._clients.clear()
             self._clients[key] = made
