@@ -106,7 +106,8 @@ _FOUND_BY_FUZZING = [
     b"Content-Type: text/plain\r\n\r\n1.et$x http://a.example",
     # Base64 with a foreign character, and with more letters behind its padding.
     b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPGEgaHJlZj0iaHR0cDovL2EuYi9-jIj54PC9h\r\nPg",
-    b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPGEgaHJlZj0iaHR0cDovL2EuYi8iPng8L2E+IA==\r\nPGEg",
+    b"Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    b"PGEgaHJlZj0iaHR0cDovL2EuYi8iPng8L2E+IA==\r\nPGEg",
     # UTF-16 that ends within a character.
     b"Content-Type: text/plain; charset=utf-16\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     b"//5oAHQAdABwADoALwAvAGEALgBiAP8=\r\nAAA",
