@@ -24,6 +24,7 @@ from app.protection.queue import defer_sync
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
 from app.protection.states import MessageState
+from app.tenants.accounts import TenantStatus
 from app.tenants.actor import system_actor
 from app.tenants.models import Domain, Tenant
 from connectors.base.errors import (
@@ -41,6 +42,7 @@ log = structlog.get_logger()
 
 RESYNC_MARGIN = timedelta(minutes=10)
 _SOON = timedelta(seconds=0.2)
+_WRITTEN_FOR = (TenantStatus.ACTIVE, TenantStatus.REVOKED, TenantStatus.BLOCKED)
 _BACKOFF_FIRST = 2.0
 _BACKOFF_CAP = 300.0
 
@@ -225,8 +227,9 @@ async def stop_tenant(runtime: Runtime, tenant_id: uuid.UUID, status: str, error
         error: What the provider said.
     """
     async with runtime.db.tenant(tenant_id) as session:
-        tenant = await session.get(Tenant, tenant_id)
-        if tenant is None or tenant.status == status:
+        tenant = await session.get(Tenant, tenant_id, with_for_update=True)
+        # A tenant that was paused meanwhile, or is leaving, stays so: renewing the grant would switch it on again.
+        if tenant is None or tenant.status == status or tenant.status not in _WRITTEN_FOR:
             return
         tenant.status = status
         await record(
