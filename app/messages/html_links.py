@@ -309,38 +309,55 @@ def _animation(view: View, parsed: str, position: int, found: Found) -> None:
 
 def _conditional_comments(view: View, parsed: str, document: markup.Document, base: str | None, found: Found) -> None:
     """Parse the content of Outlook's conditional comments, which are comments to every other client."""
-    comments: set[str] | None = None
+    comments: dict[int, set[str]] | None = None
     at = reach = nested = 0
     plain_start = plain = -1
+    end = -1
     while (start := parsed.find("<!--", at)) >= 0:
         opening = _COMMENT.match(parsed, start)
         if opening is None:
             if start >= plain:
-                closing = _COMMENT_END.search(parsed, start + 2)  # <!--> is a whole comment
-                plain_start, plain = start, closing.start() if closing else len(parsed)
+                end = _comment_end(parsed, start + 2, end)  # <!--> is a whole comment
+                plain_start, plain = start, end
             at = start + 4
             continue
         at = body = opening.end()
         inside = start < reach
         nested = nested + 1 if inside else 0
         if not inside:
-            closing = _COMMENT_END.search(parsed, start + 4)
-            reach = closing.start() if closing else len(parsed)
+            reach = end = _comment_end(parsed, start + 4, end)
         if body >= reach or nested > _MAX_NESTED:
-            continue
-        lowered = parsed[body:reach].lower()
-        if "href" not in lowered and "action" not in lowered and "refresh" not in lowered:
-            at = reach
             continue
         if not inside:
             if comments is None:
                 nodes = markup.query(document, "//comment()")
-                comments = {node.data for node in nodes if isinstance(node, turbohtml.Comment)}
+                comments = {}
+                for node in nodes:
+                    if isinstance(node, turbohtml.Comment):
+                        comments.setdefault(len(node.data), set()).add(node.data)
             # A comment may hold one that Outlook reads; what looks like one may stand inside an attribute.
             outer = {start, plain_start} if start < plain else {start}
-            datas = [parsed[begin + 4 : reach].replace("\0", "\ufffd") for begin in outer]
-            open_end = reach == len(parsed)
-            if not any(data in comments or (open_end and data.rstrip("-!") in comments) for data in datas):
+            stops = {reach}
+            if reach == len(parsed):
+                stops.add(len(parsed.rstrip("-!")))
+            if not any(
+                stop - begin - 4 in comments
+                and parsed[begin + 4 : stop].replace("\0", "\ufffd") in comments[stop - begin - 4]
+                for begin in outer
+                for stop in stops
+            ):
                 reach = at  # it stands inside an attribute, a style sheet or the like
                 continue
+        lowered = parsed[body:reach].lower()
+        if "href" not in lowered and "action" not in lowered and "refresh" not in lowered:
+            at = reach
+            continue
         _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)
+
+
+def _comment_end(parsed: str, at: int, known: int) -> int:
+    """Where a comment ends whose content begins at `at`; `known` is the last such end, which may still be ahead."""
+    if known >= at:
+        return known
+    closing = _COMMENT_END.search(parsed, at)
+    return closing.start() if closing else len(parsed)

@@ -26,7 +26,6 @@ _RUN_END: Final = re.compile("<(?!/>)|[\t\n\f\r ]")
 _TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
 _REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|(?:\0|</>)+")
 _OPEN_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+|#[0-9]+|[a-zA-Z]{2,6})\Z")
-_FOREIGN: Final = re.compile("<(?:svg|math)", re.I)
 _MAX_RUN: Final = 4_000
 _NOT_TEXT: Final = " or ".join(
     f"ancestor::{tag}"
@@ -80,9 +79,6 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     starts = _possible_starts(found.parsed, bare_domains=bare_domains)
     if starts:
         starts = _outside_raw_text(_outside_links(starts, found), found)
-    if starts and "<![CDATA[" in found.parsed:
-        # Markup cannot be put into such a section.
-        starts = [at for at in starts if not _in_cdata(found.parsed, at)]
     if not starts:
         return []
     return _addresses(view, found.parsed, _in_text(found.parsed, starts), bare_domains=bare_domains)
@@ -188,13 +184,6 @@ def _outside_raw_text(starts: list[int], found: Found) -> list[int]:
         if index < 0 or start >= ends[index]:
             kept.append(start)
     return kept
-
-
-def _in_cdata(parsed: str, at: int) -> bool:
-    opened = parsed.rfind("<![CDATA[", 0, at)
-    if opened < 0 or parsed.find("]]>", opened, at) >= 0:
-        return False
-    return _FOREIGN.search(parsed, 0, opened) is not None  # outside of SVG and MathML it is a comment
 
 
 def _in_text(parsed: str, starts: list[int]) -> list[int]:

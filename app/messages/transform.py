@@ -247,9 +247,12 @@ class _Message:
         changes = write(view, part.path, view.bytes_of)
         if not changes:
             return
-        new = text
-        for change in sorted(changes, key=lambda c: (c.start, c.end), reverse=True):
-            new = new[: change.start] + change.new + new[change.end :]
+        pieces: list[str] = []
+        at = 0
+        for change in sorted(changes, key=lambda c: (c.start, c.end)):
+            pieces += (text[at : change.start], change.new)
+            at = change.end
+        new = "".join(pieces) + text[at:]
         whole = Body(body.data) if type(body) is Body else body
         made = whole.write([Splice(0, len(body.data), new.encode("utf-7"), token=False)])
         self._add(part, made)

@@ -66,6 +66,7 @@ def rewritten_body(html: str) -> BodyResult:
         "<svg><a/></svg>http://evil.example/a",
         "<svg><style/></svg>http://evil.example/a",
         "<!--[if mso]><style>--><p>http://evil.example/a",
+        "<svg></svg><![CDATA[ >http://evil.example/a",
         "<!--[if mso]><a href=#>-->http://evil.example/a",
         "<p>http://evil.example/a" + "".join(map(chr, [*range(1, 9), *range(14, 32), 127])),
     ],
