@@ -126,10 +126,11 @@ async def _take(deps: IntakeDeps, provider: Provider, hints: list[Hint]) -> None
             ).first()
             found[subscription_id] = None if row is None else _opened(deps, row)
     for hint in hints:
+        # JSON can spell half a surrogate pair, which no text encoding takes: it is a wrong secret like any other.
         known = found[hint.subscription_id]
         if known is None:
             reason = "unknown_subscription"
-        elif not hmac.compare_digest(known[1].encode(), hint.secret.encode()):
+        elif not hmac.compare_digest(known[1].encode(), hint.secret.encode("utf-8", "surrogatepass")):
             reason = "wrong_secret"
         else:
             reason = "taken"
