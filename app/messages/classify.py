@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from app.messages.mime import Part, Structure, parameter, parse
+from app.messages.mime import Part, Structure, parse
+from app.messages.mime_headers import parameter
 from app.messages.types import SkipReason
 
 _SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
