@@ -6,13 +6,24 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.gateway.models import Click
-from app.protection.models import MailboxRow, MessageEvent, MessageLink, MessageRow
+from app.protection.models import (
+    BackfillPart,
+    BackfillRun,
+    IntakeCount,
+    MailboxRow,
+    MessageEvent,
+    MessageLink,
+    MessageMove,
+    MessageRow,
+)
 from app.tenants.actor import Role
 from app.tenants.models import Domain
 from tests.integration.console.world import Browser, Console
@@ -42,6 +53,12 @@ PAGES = (
     "/my-clicks",
     "/onboarding",
     "/connector/restore?scope=tenant",
+    "/connector-health",
+    "/quarantine",
+    "/quarantine?show=ended",
+    "/backfill",
+    "/backfill/start?scope=tenant&days=30",
+    "/offboarding",
 )
 
 # Interactive elements smaller than 24 by 24 CSS pixels, but for links within a sentence (WCAG 2.2, 2.5.8).
@@ -139,6 +156,7 @@ async def fill(console: Console) -> tuple[uuid.UUID, Browser, int, int]:
         )
         session.add(message)
         await session.flush()
+        await add_runs(session, console, tenant_id, box.id, message.id)
         for kind in ("seen", "written", "verified", "protected"):
             session.add(MessageEvent(tenant_id=tenant_id, message_id=message.id, kind=kind, detail={}))
         session.add(
@@ -165,6 +183,67 @@ async def fill(console: Console) -> tuple[uuid.UUID, Browser, int, int]:
     for action in ("allow", "block", "ignore", "lock"):
         await browser.post("/lists", {"action": action, "pattern": f"{action}.example", "note": "A note"})
     return tenant_id, browser, box.id, message.id
+
+
+async def add_runs(
+    session: AsyncSession, console: Console, tenant_id: uuid.UUID, mailbox_id: int, message_id: int
+) -> None:
+    """A failed message, one in quarantine and one released, a backfill under way and one that ended."""
+    now, who = console.clock(), "a.very.long.local.part@nordwind.example"
+    failed = MessageRow(
+        tenant_id=tenant_id,
+        mailbox_id=mailbox_id,
+        external_id="f",
+        current_id="f",
+        state="failed",
+        reason="WriteNotVerified: what was read back is not what was written, so the original was kept",
+        subject="Could not be protected",
+    )
+    session.add(failed)
+    await session.flush()
+    for number, (state, place) in enumerate((("moved", "quarantine"), ("released", "junk"))):
+        session.add(
+            MessageMove(
+                tenant_id=tenant_id,
+                message_id=(message_id, failed.id)[number],
+                mailbox_id=mailbox_id,
+                place=place,
+                why="The link in it turned malicious after delivery",
+                state=state,
+                requested_by=who,
+                released_by=who if number else "",
+                moved_at=now,
+            )
+        )
+    for number, state in enumerate(("done", "running")):
+        run = BackfillRun(
+            tenant_id=tenant_id,
+            scope=("domain", "tenant")[number],
+            target="a-rather-long-domain-name.nordwind.example",
+            since=now - timedelta(days=30),
+            until=now,
+            requested_by=who,
+            started_at=now - timedelta(minutes=4),
+            finished_at=None if number else now,
+            state=state,
+        )
+        session.add(run)
+        await session.flush()
+        session.add(
+            BackfillPart(
+                tenant_id=tenant_id,
+                run_id=run.id,
+                mailbox_id=mailbox_id,
+                state=state,
+                total=1_200,
+                looked=(1_200, 300)[number],
+                done=250,
+                skipped=40,
+                failed=number,
+                error="The mailbox is suspended at the provider." if number else "",
+            )
+        )
+    session.add(IntakeCount(provider="microsoft", reason="taken", hour=now, count=1))
 
 
 async def add_click(
