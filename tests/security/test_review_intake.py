@@ -7,7 +7,8 @@ import json
 import httpx
 import pytest
 
-from tests.security.test_intake import Organisation, client, counts, jobs, notification, organisation, subscribed
+from tests.integration.protection.world import Organisation
+from tests.security.test_intake import client, counts, jobs, notification, organisation, subscribed
 
 __all__ = ["client", "organisation"]
 
