@@ -59,7 +59,7 @@ class Minter:
         store_long: bool = False,
     ) -> None:
         self._keyring = keyring
-        self._cipher = _cipher(keyring)
+        self._seal_text = _cipher(keyring).sealer(tenant_no)
         self._base = f"{gateway_url.rstrip('/')}/{prefix}/"
         self._tenant_no = tenant_no
         self._mailbox_no = mailbox_no
@@ -86,7 +86,7 @@ class Minter:
 
     def _seal(self, host: str, kind: str, flags: int, body: bytes) -> str:
         plain = pack(kind, self._mailbox_no, self._message_no, flags, body)
-        return f"{self._base}{host}/{self._cipher.seal(self._tenant_no, host, plain)}"
+        return f"{self._base}{host}/{self._seal_text(host, plain)}"
 
 
 @lru_cache(maxsize=8)
@@ -119,9 +119,9 @@ class LinkOpener:
 
     def is_ours(self, url: str) -> bool:
         """Whether the address has the form of a link of this gateway (it may still be forged)."""
-        return url[: len(self._origin) + 1].lower() == self._origin + "/" and url[
-            len(self._origin) + 1 :
-        ].startswith(self._prefix + "/")
+        return url[: len(self._origin) + 1].lower() == self._origin + "/" and url[len(self._origin) + 1 :].startswith(
+            self._prefix + "/"
+        )
 
     def open(self, url: str) -> LinkToken:
         """Open a whole link.
@@ -190,7 +190,8 @@ def message_opener(
     def opened(url: str) -> OpenedLink | None:
         try:
             token = opener.open_any(url)
-        except (LinkBroken, ValueError):
+        except (LinkBroken, PayloadNeeded, ValueError):
+            # Also where its target is stored and not at hand: it is left as it is, never guessed.
             return None
         if token.tenant_no != tenant_no:
             return None

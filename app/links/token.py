@@ -21,12 +21,13 @@ Numbers are LEB128 varints. The key is derived per tenant, so that no tenant's k
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import html
 import re
 import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -66,6 +67,8 @@ KINDS = (
     "amp",
 )
 """Kinds of link by their number in the token: append only, never reorder."""
+
+_KIND_NUMBERS = {kind: number for number, kind in enumerate(KINDS)}
 
 
 SOURCE_IS_ESCAPED = 1
@@ -140,8 +143,22 @@ def _shown(hostname: str) -> str:
     return ("--" + shown[-78:] if len(shown) > 80 else shown) or "link"
 
 
+_PLAIN_HOST = re.compile(r"https?://((?:[a-z0-9_-]+\.)*[a-z][a-z0-9-]*)(?:[/?#]|:\d|\Z)", re.I)
+
+
+@lru_cache(maxsize=8192)
+def _plain_host(host: str) -> str | None:
+    """The host as it is shown where it needs no parser: ASCII, no Punycode to check, its end no number."""
+    return None if "xn--" in host.lower() else _shown(host)
+
+
 def visible_host(url: str) -> str:
     """The host to show in a link to ``url``: lower case, Punycode, at most 80 characters; ``link`` if none."""
+    plain = _PLAIN_HOST.match(url)
+    if plain is not None:
+        shown = _plain_host(plain[1])
+        if shown is not None:
+            return shown
     try:
         return _shown(ada_url.URL(url).hostname)
     except ValueError:
@@ -233,12 +250,17 @@ class TokenCipher:
     def _make_cipher(self, key_id: int, tenant_no: int) -> AESSIV:
         return AESSIV(self._keyring.derive(key_id, _PURPOSE, tenant_no.to_bytes(4, "big"), 64))
 
-    def seal(self, tenant_no: int, host: str, plain: bytes) -> str:
-        """The token's text under the current key."""
+    def sealer(self, tenant_no: int) -> Callable[[str, bytes], str]:
+        """Makes the token's text from visible host and plaintext, under the current key."""
         key_id = self._keyring.current
         header = bytes((VERSION, key_id)) + tenant_no.to_bytes(4, "big")
-        sealed = self._cipher(key_id, tenant_no).encrypt(plain, [host.encode(), header])
-        return base64.urlsafe_b64encode(header + sealed).rstrip(b"=").decode()
+        encrypt = self._cipher(key_id, tenant_no).encrypt
+
+        def seal(host: str, plain: bytes) -> str:
+            sealed = encrypt(plain, [host.encode(), header])
+            return b64encode(header + sealed, b"-_").rstrip(b"=").decode()
+
+        return seal
 
     def open(self, host: str, token: str) -> tuple[int, int, bytes]:
         """Key id, tenant number and plaintext of a token.
@@ -248,12 +270,12 @@ class TokenCipher:
         """
         try:
             text = token.encode("ascii")
-            data = base64.b64decode(text + b"=" * (-len(text) % 4), b"-_", validate=True)
+            data = b64decode(text + b"=" * (-len(text) % 4), b"-_", validate=True)
             host_bytes = host.lower().encode("ascii")
         except (UnicodeEncodeError, binascii.Error, ValueError):
             raise LinkBroken("malformed") from None
         # Base64 leaves spare bits in the last character: only the canonical spelling is the token.
-        if base64.urlsafe_b64encode(data).rstrip(b"=") != text or len(data) < HEADER_BYTES + 16 + 4:
+        if b64encode(data, b"-_").rstrip(b"=") != text or len(data) < HEADER_BYTES + 16 + 4:
             raise LinkBroken("malformed")
         if data[0] != VERSION:
             raise LinkBroken("version")
@@ -261,9 +283,7 @@ class TokenCipher:
         if key_id not in self._keyring:
             raise LinkBroken("key")
         try:
-            plain = self._cipher(key_id, tenant_no).decrypt(
-                data[HEADER_BYTES:], [host_bytes, data[:HEADER_BYTES]]
-            )
+            plain = self._cipher(key_id, tenant_no).decrypt(data[HEADER_BYTES:], [host_bytes, data[:HEADER_BYTES]])
         except InvalidTag:
             raise LinkBroken("tampered") from None
         return key_id, tenant_no, plain
@@ -271,8 +291,7 @@ class TokenCipher:
 
 def pack(kind: str, mailbox_no: int, message_no: int, flags: int, body: bytes) -> bytes:
     """The token's plaintext."""
-    number = KINDS.index(kind) if kind in KINDS else 0
-    return bytes((flags, number)) + _varint(mailbox_no) + _varint(message_no) + body
+    return bytes((flags, _KIND_NUMBERS.get(kind, 0))) + _varint(mailbox_no) + _varint(message_no) + body
 
 
 def unpack(plain: bytes) -> tuple[str, int, int, int, bytes]:

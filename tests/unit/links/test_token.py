@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import string
 
+import ada_url
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,12 +76,7 @@ def test_old_keys_keep_opening_and_retired_ones_are_named() -> None:
     old = minter().mint("https://a.example/", b"https://a.example/", "anchor")
     rotated = KeyRing({2: secrets.token_bytes(32), 1: bytes(range(32))})
     assert LinkOpener(rotated, GATEWAY, "l").open(old).key_id == 1
-    assert (
-        LinkOpener(rotated, GATEWAY, "l")
-        .open(minter(rotated).mint("https://a.example/", b"", "anchor"))
-        .key_id
-        == 2
-    )
+    assert LinkOpener(rotated, GATEWAY, "l").open(minter(rotated).mint("https://a.example/", b"", "anchor")).key_id == 2
     with pytest.raises(LinkBroken, match="key"):
         LinkOpener(KeyRing({2: secrets.token_bytes(32)}), GATEWAY, "l").open(old)
 
@@ -129,3 +125,18 @@ def test_the_visible_host_is_the_one_a_browser_would_go_to(url: str, shown: str)
 
 def test_every_kind_of_link_the_transformer_finds_has_its_number() -> None:
     assert {kind.value for kind in LinkKind} <= set(KINDS)
+
+
+@given(
+    st.sampled_from(
+        ["a.example", "A.B-c.Example", "0x7f.1", "1.2.3.4", "xn--bcher-kva.example", "xn--a", "a_b.c", "a..b"]
+    )
+)
+def test_the_shown_host_is_the_same_with_and_without_the_short_cut(host: str) -> None:
+    url = f"https://{host}/path"
+    try:
+        parsed = ada_url.URL(url).hostname
+    except ValueError:
+        parsed = ""
+    if parsed:
+        assert visible_host(url) == parsed.lower().strip("[]").replace(":", "-")
