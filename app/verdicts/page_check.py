@@ -24,6 +24,8 @@ REMEMBER_FAILED_SECONDS: Final = 20.0
 MAX_REMEMBERED: Final = 5_000
 MAX_RUNNING: Final = 64
 
+_Question = tuple[str, frozenset[str]]
+
 _INSIDE: Final = ("address", "name", "port", "scheme", "credentials")
 _TRANSIENT: Final = ("timeout", "connect", "resolve")
 
@@ -43,12 +45,13 @@ class PageCheck:
         self._fetcher = fetcher
         self._source = source
         self._monotonic = monotonic
-        self._known: dict[str, tuple[float, PageResult]] = {}
-        self._running: dict[str, asyncio.Task[PageResult]] = {}
+        # By the tenant's domains too: a page on one's own domain is no finding, which holds for nobody else.
+        self._known: dict[_Question, tuple[float, PageResult]] = {}
+        self._running: dict[_Question, asyncio.Task[PageResult]] = {}
 
-    def known(self, url: str) -> PageResult | None:
+    def known(self, url: str, own_domains: frozenset[str] = frozenset()) -> PageResult | None:
         """The result where it is known already."""
-        found = self._known.get(url)
+        found = self._known.get((url, own_domains))
         return found[1] if found is not None and found[0] > self._monotonic() else None
 
     async def check(self, url: str, seconds: float, own_domains: frozenset[str] = frozenset()) -> PageResult | None:
@@ -59,16 +62,17 @@ class PageCheck:
             seconds: How long to wait for the result.
             own_domains: The tenant's own.
         """
-        known = self.known(url)
+        known = self.known(url, own_domains)
         if known is not None:
             return known
-        running = self._running.get(url)
+        question = (url, own_domains)
+        running = self._running.get(question)
         if running is None:
             if len(self._running) >= MAX_RUNNING:
                 return None
             running = asyncio.create_task(self._check(url, own_domains))
-            self._running[url] = running
-            running.add_done_callback(lambda _: self._running.pop(url, None))
+            self._running[question] = running
+            running.add_done_callback(lambda _: self._running.pop(question, None))
         # Whoever waits may give up; the check goes on for the others.
         done, _ = await asyncio.wait({running}, timeout=seconds)
         return running.result() if done else None
@@ -89,7 +93,7 @@ class PageCheck:
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         lifetime = REMEMBER_FAILED_SECONDS if result.degraded else REMEMBER_SECONDS
-        self._known[url] = (self._monotonic() + lifetime, result)
+        self._known[url, own_domains] = (self._monotonic() + lifetime, result)
         return result
 
     def _result(self, url: str, fetched: Fetched, own_domains: frozenset[str]) -> PageResult:
