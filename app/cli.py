@@ -193,6 +193,34 @@ def backfill_command(
         raise typer.Exit(1)
 
 
+@app.command("offboard")
+def offboard_command(
+    tenant: Annotated[str, typer.Option(help="The organisation: its name, provider tenant id, or our id.")],
+    confirm: Annotated[str | None, typer.Option(help="The organisation's name, instead of being asked.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Stuck: try to restore the rest again.")] = False,
+    delete_anyway: Annotated[
+        bool, typer.Option("--delete-anyway", help="Delete although messages still carry rewritten links.")
+    ] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Stay; possible until the deletion begins.")] = False,
+) -> None:
+    """Restore everything, then delete all that is kept of an organisation; prints the receipt."""
+    import asyncio
+
+    from app.offboard_command import Choice, offboard_and_wait
+
+    def ask_name(what: str) -> str:
+        if confirm is not None:
+            return confirm
+        typer.echo(what, err=True)
+        return str(typer.prompt("Type the organisation's name to confirm", err=True))
+
+    choice = Choice(retry=retry, anyway=delete_anyway, cancel=cancel)
+    if sum((retry, delete_anyway, cancel)) > 1:
+        raise PosternError("Choose one of --retry, --delete-anyway and --cancel. Nothing was changed.")
+    if not asyncio.run(offboard_and_wait(load_settings(), tenant, choice, ask_name)):
+        raise typer.Exit(1)
+
+
 @app.command("runs")
 def runs_command(
     tenant: Annotated[str, typer.Option(help="The organisation: its name, provider tenant id, or our id.")],
@@ -262,9 +290,19 @@ def _progress(title: str) -> Progress:
 
 
 def _finish(report: dict[str, Any], path: Path | None) -> None:
-    if path is not None:
-        path.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n")
     typer.echo(" ".join(f"{name}={number}" for name, number in report["counts"].items()))
+    for file in report["files"]:
+        if "error" in file:
+            typer.echo(f"postern: {file['name']!r} was not handled: {file['error']}.", err=True)
+    if path is not None:
+        # Names that are no text come out as the JSON escapes of their surrogates.
+        text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+        try:
+            path.write_bytes(text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            raise PosternError(f"The report could not be written to {path}: {error.strerror}.") from error
+    if report["counts"].get("failed"):
+        raise typer.Exit(1)
 
 
 def main() -> None:

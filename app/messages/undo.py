@@ -79,6 +79,11 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def is_record(data: bytes) -> bool:
+    """Whether some bytes are meant to be an undo record."""
+    return data.startswith(_MAGIC)
+
+
 def revert(content: bytes, record: bytes) -> tuple[bytes, int]:
     """Take a recorded change back.
 
@@ -92,14 +97,14 @@ def revert(content: bytes, record: bytes) -> tuple[bytes, int]:
     Raises:
         UndoMismatch: The record cannot be read or the message is not the one it was made for.
     """
-    if not record.startswith(_MAGIC):
+    if not is_record(record):
         raise UndoMismatch("not an undo record")
     try:
         reader = zlib.decompressobj()
         read = json.loads(reader.decompress(record[len(_MAGIC) :], _MAX_RECORD))
         digest, length = str(read["sha256"]), int(read["length"])
         splices = [RawSplice(int(a), int(b), base64.b64decode(old), False) for a, b, old in read["splices"]]
-    except (zlib.error, ValueError, KeyError, TypeError) as error:
+    except (zlib.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UndoMismatch("the undo record is damaged") from error
     shift = len(content) - length
     if shift < 0 or hashlib.sha256(content[shift:]).hexdigest() != digest:
