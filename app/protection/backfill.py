@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.service import record
 from app.kit.errors import Conflict, NotFound, Refused
+from app.kit.ids import row_number
 from app.protection import journal
 from app.protection.batch import protect_all
 from app.protection.models import BackfillPart, BackfillRun, MailboxRow, MessageRow
@@ -116,7 +117,7 @@ def _mailboxes(scope: str, target: str) -> Select[MailboxRow, bool]:
     )
     match scope:
         case "mailbox":
-            return query.where(MailboxRow.id == (int(target) if target.isdigit() else 0))
+            return query.where(MailboxRow.id == (row_number(target) or 0))
         case "domain":
             return query.where(MailboxRow.domain == target)
         case "tenant":

@@ -11,6 +11,7 @@ from app.audit.service import record
 from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
+from app.kit.ids import row_number
 from app.policy.service import notify_policy
 from app.protection.models import MailboxRow, MessageRow, RestoreRun
 from app.protection.providers import Providers, TenantGrant
@@ -158,7 +159,8 @@ async def _check_target(session: AsyncSession, actor: Actor, scope: str, target:
     found: object | None = True
     if scope in ("message", "mailbox"):
         table = MessageRow if scope == "message" else MailboxRow
-        found = await session.get(table, (actor.tenant_id, int(target))) if target.isdigit() else None
+        number = row_number(target)
+        found = None if number is None else await session.get(table, (actor.tenant_id, number))
     elif scope == "domain":
         found = await session.get(Domain, (actor.tenant_id, target))
     if found is None:

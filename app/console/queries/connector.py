@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.console.queries.paging import PAGE_SIZE, Page, cut
 from app.kit.errors import NotFound
+from app.kit.ids import row_number
 from app.protection.models import MailboxRow, MessageRow, RestoreRun, SubscriptionRow
 from app.protection.states import UNFINISHED, MessageState
 from app.tenants.actor import Actor, Permission
@@ -141,9 +142,8 @@ async def restore_extent(session: AsyncSession, actor: Actor, scope: str, target
     )
     label = ""
     if scope == "mailbox":
-        if not target.isascii() or not target.isdigit() or len(target) > 18:
-            raise NotFound("There is no such mailbox.")
-        mailbox = await session.get(MailboxRow, (actor.tenant_id, int(target)))
+        number = row_number(target)
+        mailbox = None if number is None else await session.get(MailboxRow, (actor.tenant_id, number))
         if mailbox is None:
             raise NotFound("There is no such mailbox.")
         label = mailbox.address

@@ -26,6 +26,7 @@ from app.console.queries.overview import read_overview
 from app.console.routes.filters import Days, PageNumber, RowId, Search, Short, start_of
 from app.console.words import clean_query
 from app.kit.errors import NotFound
+from app.kit.ids import row_number
 from app.protection import service
 
 
@@ -383,9 +384,10 @@ async def start_restore(visitor: ObjectRestorer, wanted: RestoreIn) -> Started:
     target = clean_query(wanted.target, 300)
     async with visitor.work() as session:
         if wanted.scope == "message":
-            if not target.isascii() or not target.isdigit() or len(target) > 18:
+            number = row_number(target)
+            if number is None:
                 raise NotFound("There is no such message.")
-            await trace_message(session, visitor.actor, int(target))
+            await trace_message(session, visitor.actor, number)
         else:
             await restore_extent(session, visitor.actor, wanted.scope, target)
         return Started(id=await service.request_restore(session, visitor.actor, wanted.scope, target))
