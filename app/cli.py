@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.kit.crypto import KeyRing
 from app.kit.errors import PosternError
 from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.messages.options import DeliveryOptions
 
 app = typer.Typer(
     name="postern",
@@ -60,6 +63,9 @@ def transform(
     target: Annotated[Path, typer.Argument(metavar="OUT", help="File, or folder with the same names.")],
     gateway: Annotated[str, typer.Option(help="Address of the gateway, e.g. https://gw.example")],
     report: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
+    options: Annotated[
+        Path | None, typer.Option(help="JSON file: how links are treated, see docs/what-is-rewritten.md.")
+    ] = None,
 ) -> None:
     """Rewrite the links of messages, offline. What tokens cannot carry is written beside as NAME.undo."""
     from app.offline import message_files, transform_files
@@ -75,6 +81,7 @@ def transform(
             gateway,
             settings.gateway_prefix,
             lambda: progress.advance(task),
+            _delivery_options(options),
         )
     _finish(done.as_json(), report)
 
@@ -259,6 +266,20 @@ def env_example() -> str:
         shown = "" if default is None else str(default)
         lines += ["", f"# {field.description}", f"# POSTERN_{name.upper()}={shown}"]
     return "\n".join(lines) + "\n"
+
+
+def _delivery_options(path: Path | None) -> DeliveryOptions:
+    from app.messages.options import DeliveryOptions, OptionError
+
+    if path is None:
+        return DeliveryOptions()
+    try:
+        given = json.loads(path.read_text())
+        if not isinstance(given, dict):
+            raise OptionError("a JSON object is wanted")
+        return DeliveryOptions.parse(given)
+    except (OSError, ValueError) as error:
+        raise PosternError(f"{path} cannot be used: {error}. Nothing was written.") from None
 
 
 def _keys(settings: Settings) -> KeyRing:

@@ -14,12 +14,13 @@ from app.protection.offboarding import drain_mailbox, offboard_step
 from app.protection.quarantine import run_move
 from app.protection.runtime import Runtime
 from app.protection.sync import sync_mailbox
-from app.protection.tasks import restore_mailbox, start_mailbox, stop_mailbox
+from app.protection.tasks import restore_mailbox, start_mailbox, stop_mailbox, subscribe_mailbox
 
 TASKS: dict[str, Callable[..., Awaitable[Any]]] = {
     queue.SYNC: sync_mailbox,
     queue.START: start_mailbox,
     queue.STOP: stop_mailbox,
+    queue.SUBSCRIBE: subscribe_mailbox,
     queue.RESTORE: restore_mailbox,
     queue.BACKFILL: backfill_mailbox,
     queue.MOVE: run_move,
