@@ -33,23 +33,24 @@ class Turn:
         runtime: The process; a turn ends when it is asked to stop.
         seconds: How long it may take.
         aside: Messages that failed and are to be tried again later.
+        done: Messages that came to an end or were set aside.
     """
 
     runtime: Runtime
     seconds: float = TURN_SECONDS
     aside: int = 0
-    _done: int = 0
+    done: int = 0
     _began: float = field(default_factory=time.monotonic)
 
     def is_over(self) -> bool:
         """Whether to stop before the next message. A turn is good for one message at least."""
         if self.runtime.stopping.is_set():
             return True
-        return self._done > 0 and time.monotonic() - self._began >= self.seconds
+        return self.done > 0 and time.monotonic() - self._began >= self.seconds
 
     def count(self) -> None:
         """A message came to an end, or was set aside."""
-        self._done += 1
+        self.done += 1
 
 
 async def protect_page(runtime: Runtime, work: MailboxWork, external_ids: list[str], turn: Turn | None = None) -> bool:
@@ -98,20 +99,24 @@ async def protect_all(
     in_a_row = 0
 
     async def one_after_another() -> None:
-        nonlocal in_a_row
         while waiting and not failed and not turn.is_over():
-            message = waiting.pop()
-            try:
-                await protect_one(runtime, work, message)
-                in_a_row = 0
-            except (MessageNotDone, Unavailable) as error:
-                turn.aside += 1
-                in_a_row += 1
-                if in_a_row >= _IN_A_ROW and isinstance(error, Unavailable):
-                    failed.append(error)
-            except STOPS_THE_MAILBOX as error:
+            async with runtime.pace.one(work.tenant_id):
+                if waiting and not failed:
+                    await one(waiting.pop())
+
+    async def one(message: journal.Pending) -> None:
+        nonlocal in_a_row
+        try:
+            await protect_one(runtime, work, message)
+            in_a_row = 0
+        except (MessageNotDone, Unavailable) as error:
+            turn.aside += 1
+            in_a_row += 1
+            if in_a_row >= _IN_A_ROW and isinstance(error, Unavailable):
                 failed.append(error)
-            turn.count()
+        except STOPS_THE_MAILBOX as error:
+            failed.append(error)
+        turn.count()
 
     await asyncio.gather(*(one_after_another() for _ in range(min(AT_ONCE, len(pending)))))
     if failed:

@@ -144,8 +144,9 @@ async def unfinished(session: AsyncSession, mailbox_id: int) -> list[Unfinished]
     One that failed is tried again after a while that doubles with each try; one whose worker died, at once.
     """
     last_retry = func.max(MessageEvent.at).label("last_retry")
+    failures = func.count(MessageEvent.id).label("failures")
     rows = await session.execute(
-        select(MessageRow.id, MessageRow.external_id, MessageRow.state, MessageRow.attempts, last_retry)
+        select(MessageRow.id, MessageRow.external_id, MessageRow.state, failures, last_retry)
         .outerjoin(
             MessageEvent,
             (MessageEvent.tenant_id == MessageRow.tenant_id)
@@ -161,15 +162,15 @@ async def unfinished(session: AsyncSession, mailbox_id: int) -> list[Unfinished]
             row.id,
             row.external_id,
             row.state,
-            None if row.last_retry is None else row.last_retry + retry_delay(row.attempts),
+            None if row.last_retry is None else row.last_retry + retry_delay(row.failures),
         )
         for row in rows
     ]
 
 
-def retry_delay(attempts: int) -> timedelta:
-    """How long a message rests after so many tries: 2 s, 4 s, ... up to five minutes."""
-    return timedelta(seconds=min(2.0 ** min(max(attempts, 1), 10), _LONGEST_REST_SECONDS))
+def retry_delay(failures: int) -> timedelta:
+    """How long a message rests after so many failed tries: 2 s, 4 s, ... up to five minutes."""
+    return timedelta(seconds=min(2.0 ** min(max(failures, 1), 10), _LONGEST_REST_SECONDS))
 
 
 def add_event(session: AsyncSession, row: MessageRow, kind: str, actor: str = "", **detail: Any) -> None:

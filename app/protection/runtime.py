@@ -14,6 +14,7 @@ from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.links.mint import LinkOpener
 from app.protection.models import MailboxRow
+from app.protection.pace import Pace
 from app.protection.providers import Providers, TenantGrant
 from app.settings import Settings
 from connectors.base.types import Mailbox, Provider
@@ -30,6 +31,7 @@ class Runtime:
         providers: Provider parts by name.
         clock: Aware UTC time.
         stopping: Set when the process is asked to stop; loops end at the next safe point.
+        pace: How many messages are under way.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class Runtime:
     providers: Providers
     clock: Clock = utc_now
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    pace: Pace = field(default_factory=Pace)
 
     def opener(self) -> LinkOpener:
         """Opens links of this installation."""

@@ -19,6 +19,7 @@ from app.policy.service import load_snapshot
 from app.protection import journal
 from app.protection.batch import Turn, protect_all, protect_page
 from app.protection.models import MailboxRow
+from app.protection.plan import load_options
 from app.protection.protect import MailboxWork
 from app.protection.queue import defer_sync
 from app.protection.restore import resume_restore
@@ -36,13 +37,14 @@ from connectors.base.errors import (
     Throttled,
     Transient,
 )
-from connectors.base.types import ChangePage
+from connectors.base.types import ChangePage, ReplaceMode
 
 log = structlog.get_logger()
 
 RESYNC_MARGIN = timedelta(minutes=10)
 _SOON = timedelta(seconds=0.2)
 _WRITTEN_FOR = (TenantStatus.ACTIVE, TenantStatus.REVOKED, TenantStatus.BLOCKED)
+_LOOK_AFTER_COPIES = timedelta(seconds=1.2)
 _BACKOFF_FIRST = 2.0
 _BACKOFF_CAP = 300.0
 
@@ -71,6 +73,7 @@ async def open_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> 
             return "no such mailbox"
         domain = await session.get(Domain, (tenant_id, mailbox.domain))
         policy = await load_snapshot(session, tenant_id)
+        options = await load_options(session)
     if status != "active":
         return f"tenant is {status}"
     if domain is None or not domain.protected or domain.protect_since is None:
@@ -85,6 +88,7 @@ async def open_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> 
         policy=policy,
         since=domain.protect_since,
         dry_run=domain.dry_run,
+        options=options,
     )
     return work, mailbox
 
@@ -133,6 +137,10 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         return SyncReport(looked, stopped=status)
     if turn.aside or retry_at is not None:
         await _try_again_later(runtime, work)
+    elif turn.done and work.connector.capabilities.replace_mode is ReplaceMode.INSERT_VERIFY_REMOVE:
+        # Our own copies are changes too, and Gmail drops notifications beyond one a second: mail that came within
+        # it is not announced (https://developers.google.com/workspace/gmail/api/guides/push, "Limitations").
+        await _again(runtime, work, runtime.clock() + _LOOK_AFTER_COPIES)
     return SyncReport(looked)
 
 

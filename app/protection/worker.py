@@ -47,14 +47,16 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
             )
         )
         minding = asyncio.create_task(mind_stalled(app, runtime))
+        pacing = asyncio.create_task(runtime.pace.watch())
         ready.set()
         stopped = asyncio.create_task(runtime.stopping.wait())
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
         runtime.stopping.set()
         ready.clear()
         minding.cancel()
+        pacing.cancel()
         working.cancel()
-        results = await asyncio.gather(working, minding, stopped, return_exceptions=True)
+        results = await asyncio.gather(working, minding, pacing, stopped, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result

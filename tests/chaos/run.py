@@ -65,7 +65,7 @@ class Plan:
 
     messages: int = 10_000
     mailboxes: int = 50
-    workers: int = 4
+    workers: int = 8
     kill_every: float = 2.0
     restarts: int = 2
     seconds: float = 3_600.0
