@@ -13,7 +13,6 @@ _RIGHTS = frozenset({"application/x-microsoft-rpmsg-message", "application/vnd.m
 _SIGNATURES = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature"})
 _MEETING_METHODS = frozenset({"request", "reply", "cancel", "counter", "declinecounter", "add", "refresh"})
 _PGP = re.compile(rb"(?m)^-----BEGIN PGP (?:SIGNED )?MESSAGE")
-_PGP_TEXT = frozenset({"text/plain", "text/html"})
 _MEETING_CLASS = re.compile(rb"(?i)urn:content-classes:(?:calendarmessage|appointment)")
 _METHOD = re.compile(rb"(?im)^METHOD:[ \t]*([A-Z]+)")
 
@@ -47,12 +46,20 @@ def classify_parts(raw: bytes, structure: Structure) -> SkipReason | None:
         return SkipReason.RIGHTS_MANAGED
     if _MEETING_CLASS.search(content_class):
         return SkipReason.MEETING
-    for part in parts:
-        if part.content_type in _PGP_TEXT and part.is_leaf:
-            start, end = part.body_start, part.body_end
-            if raw.find(b"-----BEGIN PGP ", start, end) >= 0 and _PGP.search(raw, start, end):
+    if b"-----BEGIN PGP " in raw and not any(part.content_type == "text/html" for part in parts):
+        for part in parts:
+            if part.content_type == "text/plain" and part.is_leaf and is_armoured(raw[part.body_start : part.body_end]):
                 return SkipReason.PGP_INLINE
     return None
+
+
+def is_armoured(text: bytes) -> bool:
+    """Whether a text is clear-signed or encrypted with inline PGP (RFC 9580 sections 6 and 7).
+
+    Only plain text is: what is signed in HTML is what is read, which rewriting does not change. An armour that a
+    sender puts beside an HTML part therefore does not keep that part from being rewritten.
+    """
+    return b"-----BEGIN PGP " in text and _PGP.search(text) is not None
 
 
 def _by_type(part: Part, raw: bytes) -> SkipReason | None:

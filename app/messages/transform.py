@@ -9,7 +9,7 @@ from dataclasses import replace
 from app.messages import embedded
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
-from app.messages.classify import classify_parts
+from app.messages.classify import classify_parts, is_armoured
 from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
@@ -148,6 +148,9 @@ class _Message:
         if opened is None:
             return
         body, view = opened
+        if role is Role.TEXT and is_armoured(body.data):
+            self.writer.warn("pgp_inline", part.path, "The text is signed or encrypted with PGP and was left as it is.")
+            return
         if report_only and view is not None:
             self.writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
         elif view is None:

@@ -190,3 +190,19 @@ def test_of_two_multiparts_with_one_boundary_the_outer_one_counts() -> None:
 def test_utf_7_that_is_cut_off_is_rewritten() -> None:
     body = b"+ADw-a href=+ACI-http://evil.example/a+ACI-+AD4-x+ADw-/a+AD4- +A"
     assert targets(rewritten(message(body, "text/html; charset=utf-7", "7bit"))) == [EVIL]
+
+
+ARMOUR = "-----BEGIN PGP SIGNED MESSAGE-----\r\n\r\nhttp://evil.example/a\r\n"
+
+
+def test_a_pgp_armour_beside_an_html_part_does_not_keep_it_from_being_rewritten() -> None:
+    done = rewritten(multipart(part(ARMOUR, "text/plain"), part(LINK, "text/html")))
+    assert targets(done) == [EVIL]
+    assert ARMOUR.encode() in done.content
+    assert targets(rewritten(message(ARMOUR + LINK))) == [EVIL, EVIL]
+
+
+@pytest.mark.parametrize("encoding", ["7bit", "base64", "quoted-printable"])
+def test_clear_signed_text_is_left_in_any_encoding(encoding: str) -> None:
+    body = base64.encodebytes(ARMOUR.encode()) if encoding == "base64" else ARMOUR.encode()
+    assert not rewritten(message(body, "text/plain", encoding)).changed
