@@ -18,7 +18,8 @@ from app.kit.crypto import KeyRing
 from app.kit.errors import Refused
 from app.links.mint import LinkOpener, Minter, message_opener
 from app.messages import restore, transform
-from app.messages.types import TransformPlan, TransformResult
+from app.messages.options import DeliveryOptions
+from app.messages.types import TransformResult
 from app.messages.undo import UndoMismatch, is_record, revert
 
 UNDO_SUFFIX = ".undo"
@@ -62,6 +63,7 @@ def transform_files(
     gateway: str,
     prefix: str,
     progress: Callable[[], None] = lambda: None,
+    options: DeliveryOptions | None = None,
 ) -> OfflineReport:
     """Transform a message or a folder of messages.
 
@@ -72,17 +74,15 @@ def transform_files(
         gateway: Address of the gateway.
         prefix: First path segment of links.
         progress: Called after each file.
+        options: How links are treated; None: every link is rewritten.
 
     Raises:
         Refused: The input does not exist, or a message would be written over itself. Nothing was written.
     """
     report = OfflineReport()
     mint = Minter(keys, gateway, prefix)
-    plan = TransformPlan(
-        gateway=gateway.rstrip("/"),
-        mint=mint,
-        open_link=message_opener(LinkOpener(keys, gateway, prefix), 0, 0, 0),
-    )
+    open_link = message_opener(LinkOpener(keys, gateway, prefix), 0, 0, 0)
+    plan = (options or DeliveryOptions()).plan(gateway, mint, open_link)
     for path, name, destination in _pairs(source, target):
         with _reported(report, name):
             raw = path.read_bytes()

@@ -22,6 +22,7 @@ from app.kit.db import tenant_of
 from app.kit.errors import NotFound
 from app.links.mint import Minter
 from app.messages import restore, restore_body, transform, transform_body
+from app.messages.options import DeliveryOptions
 from app.messages.types import BodyResult, TransformPlan, TransformResult
 from app.policy.engine import PolicySnapshot
 from app.protection import journal
@@ -81,6 +82,7 @@ class MailboxWork:
         policy: The tenant's lists and domains, as they are now.
         since: Mail received before is left alone.
         dry_run: Only record what would be done.
+        options: How the tenant wants links treated.
     """
 
     grant: TenantGrant
@@ -90,6 +92,7 @@ class MailboxWork:
     policy: PolicySnapshot
     since: datetime
     dry_run: bool
+    options: DeliveryOptions
 
     @property
     def tenant_id(self) -> uuid.UUID:
@@ -201,7 +204,8 @@ async def _protect_fetched(
     )
 
     async def transformed(opener: OpenLink) -> TransformResult | BodyResult:
-        return await run_transform(original.content, make_plan(runtime.settings, work.policy, minter, opener))
+        plan = make_plan(runtime.settings, work.policy, work.options, minter, opener)
+        return await run_transform(original.content, plan)
 
     result = await _with_opener(runtime, work, message_id, transformed)
     final = _nothing_to_write(result, work.dry_run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from app.policy.service import load_snapshot
+from app.protection.plan import load_options
 from app.protection.protect import MailboxWork
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
 
@@ -17,6 +18,7 @@ async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> M
             return None
         grant, _ = await grant_of(session, tenant_id)
         policy = await load_snapshot(session, tenant_id)
+        options = await load_options(session)
     return MailboxWork(
         grant=grant,
         mailbox=to_mailbox(row),
@@ -25,4 +27,5 @@ async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> M
         policy=policy,
         since=runtime.clock(),
         dry_run=False,
+        options=options,
     )

@@ -113,6 +113,7 @@ ENDPOINTS = [
     post("/settings/language", ALL, locale="de"),
     post("/settings/sign-out-everywhere", ALL),
     post("/settings/organisation", CONFIGURE, name="New name"),
+    post("/settings/delivery", CONFIGURE, suspicious="redact", qr="deface"),
     post("/settings/domains/{name}", CONFIGURE, names="name", protected="true"),
     get("/my-clicks", ALL),
     get("/api/v1/session", ALL),

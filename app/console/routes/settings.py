@@ -13,8 +13,10 @@ from app.console.pages import go, render
 from app.console.queries.domains import list_domains
 from app.kit.errors import NotFound, Refused
 from app.kit.i18n import LOCALES
+from app.messages.options import DeliveryOptions, OptionError
 from app.policy.service import notify_policy
 from app.protection import service
+from app.protection.plan import change_options, load_options
 from app.tenants.accounts import ClickPages, change_click_pages, set_own_locale
 from app.tenants.actor import Permission
 from app.tenants.people import sign_out_everywhere
@@ -25,11 +27,13 @@ router = APIRouter(include_in_schema=False)
 @router.get("/settings")
 async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Response:
     """What this person may set."""
-    domains = []
+    domains, delivery = [], DeliveryOptions()
     if visitor.actor.can(Permission.VIEW_TENANT):
         async with visitor.work() as session:
             domains = await list_domains(session, visitor.actor)
-    return render(request, deps, "settings.html", visitor=visitor, domains=domains, pages=ClickPages.of(visitor.tenant))
+            delivery = await load_options(session)
+    pages = ClickPages.of(visitor.tenant)
+    return render(request, deps, "settings.html", visitor=visitor, domains=domains, pages=pages, delivery=delivery)
 
 
 @router.post("/settings/language", dependencies=[CheckedForm])
@@ -66,6 +70,44 @@ async def organisation(
         if await change_click_pages(session, visitor.actor, wanted):
             await notify_policy(session, visitor.actor.tenant_id)
     return go("/settings#organisation")
+
+
+@router.post("/settings/delivery", dependencies=[CheckedForm])
+async def delivery(
+    visitor: Configurer,
+    suspicious: Annotated[str, Form(max_length=20)] = "rewrite",
+    other: Annotated[str, Form(max_length=20)] = "rewrite",
+    redact_text: Annotated[str, Form(max_length=500)] = "",
+    hxxp: Annotated[bool, Form()] = False,
+    brackets: Annotated[bool, Form()] = False,
+    remove_href: Annotated[bool, Form()] = False,
+    qr: Annotated[str, Form(max_length=20)] = "report",
+    strip_tracking: Annotated[bool, Form()] = False,
+    tracking_patterns: Annotated[str, Form(max_length=10_000)] = "",
+    tag: Annotated[str, Form(max_length=500)] = "",
+    rewrite_attachments: Annotated[bool, Form()] = False,
+) -> Response:
+    """How links are treated in mail that is protected from now on."""
+    given = {
+        "suspicious": suspicious,
+        "other": other,
+        "redact_text": redact_text.strip() or DeliveryOptions().redact_text,
+        "hxxp": hxxp,
+        "brackets": brackets,
+        "remove_href": remove_href,
+        "qr": qr,
+        "strip_tracking": strip_tracking,
+        "tracking_patterns": [line.strip() for line in tracking_patterns.splitlines() if line.strip()],
+        "tag": tag.strip(),
+        "rewrite_attachments": rewrite_attachments,
+    }
+    try:
+        wanted = DeliveryOptions.parse(given)
+    except OptionError as error:
+        raise Refused(f"This cannot be used: {error}. Nothing was changed.", "bad_delivery") from None
+    async with visitor.work() as session:
+        await change_options(session, visitor.actor, wanted)
+    return go("/settings#delivery")
 
 
 @router.post("/settings/domains/{name}", dependencies=[CheckedForm])
