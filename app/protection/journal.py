@@ -138,6 +138,20 @@ class Unfinished:
     due: datetime | None
 
 
+async def half_written(session: AsyncSession, mailbox_id: int) -> list[Pending]:
+    """Messages whose copy was made, but whose original still stands."""
+    rows = await session.execute(
+        select(MessageRow.id, MessageRow.external_id)
+        .where(
+            MessageRow.mailbox_id == mailbox_id,
+            MessageRow.state == MessageState.WRITING.value,
+            MessageRow.step != "",
+        )
+        .order_by(MessageRow.id)
+    )
+    return [Pending(row.id, row.external_id, fresh=False) for row in rows]
+
+
 async def unfinished(session: AsyncSession, mailbox_id: int) -> list[Unfinished]:
     """Messages that an earlier try left half way, oldest first.
 
@@ -181,9 +195,9 @@ def add_event(session: AsyncSession, row: MessageRow, kind: str, actor: str = ""
 def described(fetched: FetchedMessage) -> dict[str, Any]:
     """What the journal keeps of a message's metadata, as column values."""
     return {
-        "subject": fetched.subject.replace("\x00", "")[:1000],
-        "sender": fetched.sender.replace("\x00", "")[:320],
-        "internet_message_id": fetched.internet_message_id.replace("\x00", "")[:1000],
+        "subject": storable(fetched.subject)[:1000],
+        "sender": storable(fetched.sender)[:320],
+        "internet_message_id": storable(fetched.internet_message_id)[:1000],
         "received_at": fetched.received_at,
         "version": fetched.version,
     }
@@ -273,30 +287,39 @@ async def store_links(
     return {
         "links": sum(1 for link in result.links if link.gateway_url is not None),
         "warnings": [
-            {"code": warning.code, "part": warning.part, "message": warning.message} for warning in result.warnings
+            {"code": warning.code, "part": storable(warning.part), "message": storable(warning.message)}
+            for warning in result.warnings
         ],
     }
 
 
+def storable(text: str) -> str:
+    """Text as PostgreSQL takes it, in JSON too: without NUL, and "?" for half a surrogate pair (UTF-7 spells those).
+
+    A message whose record the database refuses could not be protected.
+    """
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
 def _link_row(tenant_id: uuid.UUID, message_id: int, ordinal: int, rewritten: RewrittenLink) -> dict[str, Any]:
     link = rewritten.link
-    url = (link.inner_url or link.url).replace("\x00", "")
+    url = storable(link.inner_url or link.url)
     return {
         "tenant_id": tenant_id,
         "message_id": message_id,
         "ordinal": ordinal,
-        "url": url.encode("utf-8", "replace").decode(),
+        "url": url,
         "host": visible_host(url),
         "kind": str(link.kind),
-        "part": link.part,
-        "text": link.text.replace("\x00", "").encode("utf-8", "replace").decode(),
+        "part": storable(link.part),
+        "text": storable(link.text),
         "action": str(rewritten.action),
         "findings": [
             {
                 "code": finding.code,
-                "where": finding.where,
-                "message": finding.message.replace("\x00", ""),
-                "evidence": {key: str(value).replace("\x00", "") for key, value in finding.evidence.items()},
+                "where": storable(finding.where),
+                "message": storable(finding.message),
+                "evidence": {key: storable(str(value)) for key, value in finding.evidence.items()},
             }
             for finding in link.findings
         ],

@@ -250,7 +250,8 @@ def plain_text(raw: bytes) -> str:
     text = found.text
     if text is None and found.html is not None:
         text = html_entities.unescape(_TAG.sub(" ", found.html))
-    return " ".join((text or "").split())
+    # UTF-7 spells halves of surrogate pairs, which JSON in UTF-8 cannot carry.
+    return " ".join((text or "").split()).encode("utf-8", "replace").decode()
 
 
 def without_bcc(raw: bytes) -> bytes:
