@@ -139,14 +139,10 @@ class Unfinished:
 
 
 async def half_written(session: AsyncSession, mailbox_id: int) -> list[Pending]:
-    """Messages whose copy was made, but whose original still stands."""
+    """Messages whose writing was begun: a copy may stand beside its original."""
     rows = await session.execute(
         select(MessageRow.id, MessageRow.external_id)
-        .where(
-            MessageRow.mailbox_id == mailbox_id,
-            MessageRow.state == MessageState.WRITING.value,
-            MessageRow.step != "",
-        )
+        .where(MessageRow.mailbox_id == mailbox_id, MessageRow.state == MessageState.WRITING.value)
         .order_by(MessageRow.id)
     )
     return [Pending(row.id, row.external_id, fresh=False) for row in rows]

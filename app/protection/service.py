@@ -15,8 +15,9 @@ from app.kit.ids import row_number
 from app.policy.service import notify_policy
 from app.protection.models import MailboxRow, MessageRow, RestoreRun
 from app.protection.providers import Providers, TenantGrant
-from app.protection.queue import defer_restore, defer_switch
+from app.protection.queue import defer_restore, defer_switch, defer_sync
 from app.protection.restore import to_restore
+from app.protection.states import MessageState
 from app.tenants.actor import Actor, Permission
 from app.tenants.models import Domain, Tenant
 
@@ -215,6 +216,10 @@ async def pause(session: AsyncSession, actor: Actor) -> None:
         Conflict: The tenant is not active.
     """
     await _set_status(session, actor, ("active",), "paused")
+    writing = select(MessageRow.mailbox_id).where(MessageRow.state == MessageState.WRITING.value).distinct()
+    for mailbox_id in list(await session.scalars(writing)):
+        # What is half way is brought to its end; nothing new is begun.
+        await defer_sync(session, actor.tenant_id, mailbox_id)
 
 
 async def resume(session: AsyncSession, actor: Actor) -> None:

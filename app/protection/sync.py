@@ -20,8 +20,9 @@ from app.protection import journal
 from app.protection.batch import Turn, protect_all, protect_page
 from app.protection.models import MailboxRow
 from app.protection.plan import load_options
-from app.protection.protect import MailboxWork
+from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, protect_one
 from app.protection.queue import defer_sync
+from app.protection.reach import any_work
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
 from app.protection.states import MessageState
@@ -41,6 +42,7 @@ from connectors.base.types import ChangePage, ReplaceMode
 
 log = structlog.get_logger()
 
+HALF_WRITTEN_AGAIN = timedelta(seconds=30)
 RESYNC_MARGIN = timedelta(minutes=10)
 _SOON = timedelta(seconds=0.2)
 _WRITTEN_FOR = (TenantStatus.ACTIVE, TenantStatus.REVOKED, TenantStatus.BLOCKED)
@@ -97,6 +99,7 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
     """Bring one mailbox up to date. Runs under the mailbox's lock; never raises for the provider's failures."""
     opened = await open_work(runtime, tenant_id, mailbox_id)
     if isinstance(opened, str):
+        await finish_half_written(runtime, tenant_id, mailbox_id)
         return SyncReport(0, stopped=opened)
     work, mailbox = opened
     if mailbox.not_before is not None and mailbox.not_before > runtime.clock():
@@ -142,6 +145,27 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         # it is not announced (https://developers.google.com/workspace/gmail/api/guides/push, "Limitations").
         await _again(runtime, work, runtime.clock() + _LOOK_AFTER_COPIES)
     return SyncReport(looked)
+
+
+async def finish_half_written(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:
+    """Bring messages to their end whose copy was made already, even where protection was paused or switched off.
+
+    Otherwise the person would see them twice until it is on again.
+    """
+    async with runtime.db.tenant(tenant_id) as session:
+        rows = await journal.half_written(session, mailbox_id)
+    if not rows:
+        return
+    work = await any_work(runtime, tenant_id, mailbox_id)
+    if work is None:
+        return
+    try:
+        for message in rows:
+            await protect_one(runtime, work, message)
+    except STOPS_THE_MAILBOX as error:
+        log.warning("mailbox.half_written", mailbox=mailbox_id, error=str(error))
+        async with runtime.db.tenant(tenant_id) as session:
+            await defer_sync(session, tenant_id, mailbox_id, at=runtime.clock() + HALF_WRITTEN_AGAIN)
 
 
 async def _go_on(runtime: Runtime, work: MailboxWork, looked: int) -> SyncReport:

@@ -10,6 +10,7 @@ import pytest
 from app.protection import protect as protect_module
 from app.protection import restore as restore_module
 from app.protection.protect import StepRecorder
+from app.protection.service import pause
 from app.protection.tasks import restore_mailbox
 from connectors.base.types import Provider, ReplaceState, ReplaceStep
 from tests.integration.protection.hands import Hands
@@ -63,6 +64,26 @@ async def test_protecting_goes_on_where_it_was(organisation: Organisation, monke
         assert "https://news.example/" not in text
         assert f"{GATEWAY}/l/news.example/" in text
     assert {row.state for row in await organisation.messages()} == {"protected"}
+
+
+async def test_what_was_half_written_is_finished_even_while_protection_is_paused(
+    organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = organisation.people[0]
+    organisation.deliver(address, mail(address, "begun"))
+    with monkeypatch.context() as patch:
+        patch.setattr(protect_module, "StepRecorder", killed_at(ReplaceStep.WRITTEN, journaled=False))
+        with pytest.raises(Killed):
+            await organisation.sync()
+    await organisation.restart()
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await pause(session, organisation.actor)
+    organisation.deliver(address, mail(address, "new", link="https://later.example/"))
+    await organisation.sync()
+    texts = organisation.readable(address)
+    assert len(texts) == 2
+    assert sum("https://news.example/" in text for text in texts) == 0
+    assert sum("https://later.example/" in text for text in texts) == 1
 
 
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: f"{moment[0]}-{'after' if moment[1] else 'before'}")
