@@ -110,6 +110,42 @@ WHERE NOT EXISTS (
 HAVING count(*) > 0
 """)  # noqa: S608  # the only thing filled in is a constant of this module
 
+_DEFER_NOTIFIED = text(f"""
+WITH sooner AS (
+    UPDATE procrastinate_jobs SET scheduled_at = NULL, priority = greatest(priority, {NOTIFIED_PRIORITY})
+    WHERE queueing_lock = ANY(SELECT 'sync:mailbox:' || :tenant || ':' || id FROM unnest(CAST(:ids AS bigint[])) AS id)
+      AND status = 'todo' AND (scheduled_at > now() OR priority < {NOTIFIED_PRIORITY})
+    RETURNING id
+), made AS (
+    SELECT procrastinate_defer_jobs_v1(array_agg(
+        ROW(:queue, '{SYNC}', {NOTIFIED_PRIORITY}, 'mailbox:' || :tenant || ':' || id,
+            'sync:mailbox:' || :tenant || ':' || id,
+            jsonb_build_object('tenant_id', :tenant, 'mailbox_id', id), NULL)::procrastinate_job_to_defer_v1
+    )) AS ids FROM unnest(CAST(:ids AS bigint[])) AS id
+    WHERE NOT EXISTS (
+        SELECT 1 FROM procrastinate_jobs
+        WHERE queueing_lock = 'sync:mailbox:' || :tenant || ':' || id AND status = 'todo'
+    )
+    HAVING count(*) > 0
+)
+SELECT (SELECT count(*) FROM made),
+       (SELECT count(pg_notify('procrastinate_any_queue_v1',
+                               json_build_object('type', 'job_inserted', 'job_id', id)::text)) FROM sooner)
+""")  # noqa: S608  # the only things filled in are constants of this module
+
+
+async def defer_notified(session: AsyncSession, tenant_id: uuid.UUID, mailbox_ids: list[int]) -> None:
+    """Look at mailboxes of which the provider says that something is new, those first that wait already."""
+    try:
+        async with session.begin_nested():
+            values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": mailbox_ids}
+            await session.execute(_DEFER_NOTIFIED, values)
+    except IntegrityError:
+        # One of them was deferred at the same instant: one by one, each coalesces by itself.
+        for mailbox_id in mailbox_ids:
+            await defer_sync(session, tenant_id, mailbox_id, notified=True)
+
+
 _DEFER_SUBSCRIBES = text(f"""
 SELECT procrastinate_defer_jobs_v1(array_agg(
     ROW(:queue, '{SUBSCRIBE}', -5, 'subscription:' || :tenant || ':' || id,

@@ -38,7 +38,9 @@ async def measure(flood: int, mailboxes: int, singles: int) -> int:
             done = _protected(made) - before - singles
             left = flood - (_protected(made) - 3 - 2 * singles)
     added = sorted(b - a for a, b in zip(sorted(alone), sorted(beside), strict=True))
-    print(f"beside the flood: {spread(beside)}")
+    print(f"beside the flood: {spread(beside)}; of it ", end="")
+    parts = made.parts[-singles:]
+    print(f"until intake knew {spread([part[0] for part in parts])}, the worker {spread([part[1] for part in parts])}")
     print(
         f"the flood of {flood} in {mailboxes} mailboxes was worked on meanwhile ({done} messages; {left} left); "
         f"it adds {added[len(added) // 2] * 1000:.0f} ms to the median, {added[-1] * 1000:.0f} ms at worst"

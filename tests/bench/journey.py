@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,13 @@ class Installation:
         at: The emulators of each provider, each in a process of its own.
         urls: The database.
         tenants: Ours, by provider.
+        parts: Seconds after delivery at which intake and the worker learned of each message measured.
     """
 
     at: dict[Provider, Providers]
     urls: DatabaseUrls
     tenants: dict[Provider, uuid.UUID]
+    parts: list[tuple[float, float]] = field(default_factory=list)
 
     def addresses(self, provider: Provider) -> list[str]:
         """The mailboxes at a provider."""
@@ -68,9 +70,13 @@ class Installation:
         (delivered,) = await asyncio.to_thread(self.at[provider].burst, provider, [address], range(number, number + 1))
         protected = "SELECT count(*) FROM messages WHERE subject = %s AND state = 'protected'"
         await self.until(protected, 1, 60, f"Message {number}")
-        ((at,),) = await asyncio.to_thread(
-            self.query, "SELECT finished_at FROM messages WHERE subject = %s", f"Message {number}"
+        ((at, seen, notified),) = await asyncio.to_thread(
+            self.query,
+            "SELECT finished_at, seen_at, last_notified_at FROM messages JOIN mailboxes b ON b.id = mailbox_id "
+            "WHERE subject = %s",
+            f"Message {number}",
         )
+        self.parts.append((notified.timestamp() - delivered, seen.timestamp() - delivered))
         return float(at.timestamp()) - delivered
 
 
