@@ -39,6 +39,7 @@ from app.gateway.http import (
     send_json,
     send_page,
     waits_so_far,
+    with_form_data,
 )
 from app.gateway.limits import Counter, address_key
 from app.kit.crypto import SealBroken
@@ -67,6 +68,7 @@ MAX_WAITS: Final = 6
 """How often the waiting page asks again before the tenant's failure policy decides."""
 _RELEASE_ACTS: Final = ("release", "mistake")
 _REPORT_ACTS: Final = (*_RELEASE_ACTS, "harmful")
+_FORM_KINDS: Final = ("form", "formaction")
 
 
 def create_gateway(deps: GatewayDeps) -> Gateway:
@@ -216,7 +218,12 @@ class Gateway:
     async def _show(self, request: Request, token: LinkToken, link: str, answer: Answer) -> None:
         action = answer.decision.action
         if action is Action.REDIRECT:
-            await request.send({"type": "http.response.start", "status": 302, "headers": answer.redirect_headers})
+            status, headers = 302, answer.redirect_headers
+            if token.kind in _FORM_KINDS:
+                # A form of the message itself: what was filled in goes where the form would have sent it.
+                status = 307 if request.method == "POST" else 302
+                headers = with_form_data(headers, request.query)
+            await request.send({"type": "http.response.start", "status": status, "headers": headers})
             await request.send({"type": "http.response.body", "body": b""})
             return
         snapshot, rule = answer.snapshot, answer.decision.rule
@@ -254,6 +261,9 @@ class Gateway:
         words = self._words(request, snapshot)
         fields = await read_form(request)
         act = "" if fields is None else fields.get("act", "")
+        if token.kind in _FORM_KINDS and act not in ("continue", *_REPORT_ACTS):
+            await self._get(request, token, link)
+            return
         if (
             fields is None
             or act not in ("continue", *_REPORT_ACTS)

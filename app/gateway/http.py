@@ -57,6 +57,23 @@ def waits_so_far(query: bytes) -> int:
     return min(9, int(number)) if name == b"wait" and number.isdigit() and len(number) < 4 else 0
 
 
+def with_form_data(headers: list[tuple[bytes, bytes]], query: bytes) -> list[tuple[bytes, bytes]]:
+    """Redirect headers of a mail's own form that was sent by GET: its fields replace the target's query.
+
+    So a browser would have done with the original address (HTML, "mutate action URL",
+    https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#submit-mutate-action).
+    """
+    if not query or not query.isascii() or any(byte <= 0x20 or byte == 0x7F for byte in query):
+        return headers
+    made = []
+    for name, value in headers:
+        if name == b"location":
+            target, mark, fragment = value.partition(b"#")
+            value = target.partition(b"?")[0] + b"?" + query + mark + fragment
+        made.append((name, value))
+    return made
+
+
 async def read_form(request: Request) -> dict[str, str] | None:
     """The form that was sent; None where it is none or too big."""
     if not request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):

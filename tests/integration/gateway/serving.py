@@ -43,10 +43,12 @@ class Served:
     keyring: KeyRing
     feed: Path
 
-    def link(self, url: str, *, message_no: int = 7, mailbox_no: int = 3, tenant_no: int = TENANT_NO) -> str:
+    def link(
+        self, url: str, *, message_no: int = 7, mailbox_no: int = 3, tenant_no: int = TENANT_NO, kind: str = "anchor"
+    ) -> str:
         """A protected link to an address."""
         minter = Minter(self.keyring, self.url, "l", tenant_no=tenant_no, mailbox_no=mailbox_no, message_no=message_no)
-        return minter.mint(url, url.encode("utf-8", "surrogatepass"), "anchor")
+        return minter.mint(url, url.encode("utf-8", "surrogatepass"), kind)
 
     def list_as(self, level: str, *entries: str) -> None:
         """Put entries on the list."""

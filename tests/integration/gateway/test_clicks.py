@@ -298,3 +298,24 @@ def test_links_of_retired_keys_still_open(tmp_path: Path) -> None:
     with serve(tmp_path, both, snapshots=(SNAPSHOT,)) as served:
         served.keyring = old
         assert httpx.get(served.link("https://good.example/a")).status_code == 302
+
+
+def test_what_is_filled_into_a_form_of_the_mail_goes_where_the_form_would_have_sent_it(served: Served) -> None:
+    link = served.link("https://survey.example/answer?old=1#end", kind="form")
+    by_get = httpx.get(f"{link}?q=a+b&n=%C3%BC")
+    assert by_get.status_code == 302
+    assert by_get.headers["location"] == "https://survey.example/answer?q=a+b&n=%C3%BC#end"
+    by_post = httpx.post(link, data={"q": "a b"})
+    assert by_post.status_code == 307
+    assert by_post.headers["location"] == "https://survey.example/answer?old=1#end"
+
+
+def test_a_form_to_a_dangerous_place_is_blocked_like_any_link(served: Served) -> None:
+    answer = httpx.post(served.link("https://evil.example/steal", kind="form"), data={"password": "x"})
+    assert answer.status_code == 403
+    assert "location" not in answer.headers
+
+
+def test_fields_after_an_ordinary_link_do_not_change_where_it_leads(served: Served) -> None:
+    answer = httpx.get(f"{served.link('https://good.example/p?x=1')}?x=2")
+    assert answer.headers["location"] == "https://good.example/p?x=1"
