@@ -7,7 +7,7 @@ import uuid
 import procrastinate
 
 from app.protection import queue
-from app.protection.backfill import backfill_mailbox, take_up_backfills
+from app.protection.backfill_work import backfill_mailbox, take_up_backfills
 from app.protection.offboarding import drain_mailbox, offboard_step, take_up_offboarding
 from app.protection.quarantine import run_move, take_up_moves
 from app.protection.runtime import Runtime

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.protection import queue
-from app.protection.backfill import backfill_mailbox
+from app.protection.backfill_work import backfill_mailbox
 from app.protection.offboarding import drain_mailbox, offboard_step
 from app.protection.quarantine import run_move
 from app.protection.runtime import Runtime

@@ -9,15 +9,15 @@ import pytest
 from sqlalchemy import select, text, update
 
 from app.kit.errors import Conflict, Forbidden, NotFound, Refused
-from app.protection import backfill
+from app.protection import backfill_work
 from app.protection.backfill import (
     BackfillProgress,
     backfill_extent,
-    backfill_mailbox,
     backfill_progress,
     cancel_backfill,
     request_backfill,
 )
+from app.protection.backfill_work import backfill_mailbox
 from app.protection.models import BackfillPart, MailboxRow
 from app.protection.sync import sync_mailbox
 from app.tenants.actor import Actor, ActorKind, Role
@@ -134,24 +134,24 @@ async def test_a_crash_in_the_middle_of_a_page_repeats_nothing(
 ) -> None:
     deliver(organisation, 7)
     await protect_from_now(organisation)
-    monkeypatch.setattr(backfill, "CHUNK", 3)
+    monkeypatch.setattr(backfill_work, "CHUNK", 3)
     run = await ask(organisation)
     address = organisation.people[0]
     while (await progress(organisation, run)).looked < 3:
         await step(organisation, run, address)
 
     # The worker dies after the mailbox was changed and before that is stored with the run.
-    keep = backfill._keep
+    keep = backfill_work._keep
 
     async def die(*args: object, **values: object) -> None:
         if "looked" in values:
             raise Killed
         await keep(*args, **values)  # type: ignore[arg-type]  # passed through as it came
 
-    monkeypatch.setattr(backfill, "_keep", die)
+    monkeypatch.setattr(backfill_work, "_keep", die)
     with pytest.raises(Killed):
         await step(organisation, run, address)
-    monkeypatch.setattr(backfill, "_keep", keep)
+    monkeypatch.setattr(backfill_work, "_keep", keep)
     assert (await progress(organisation, run)).looked == 3
 
     done = await finish(organisation, run)
@@ -166,7 +166,7 @@ async def test_a_cancelled_run_stops_and_leaves_the_rest_as_it_is(
 ) -> None:
     deliver(organisation, 5)
     await protect_from_now(organisation)
-    monkeypatch.setattr(backfill, "CHUNK", 2)
+    monkeypatch.setattr(backfill_work, "CHUNK", 2)
     run = await ask(organisation)
     address = organisation.people[0]
     while not (await progress(organisation, run)).looked:
@@ -199,7 +199,7 @@ async def test_while_it_runs_there_is_a_rate_and_an_estimate(
 ) -> None:
     deliver(organisation, 4)
     await protect_from_now(organisation)
-    monkeypatch.setattr(backfill, "CHUNK", 2)
+    monkeypatch.setattr(backfill_work, "CHUNK", 2)
     run = await ask(organisation)
     assert (await progress(organisation, run)).counting == 1
     while not (await progress(organisation, run)).looked:
