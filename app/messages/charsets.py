@@ -62,9 +62,20 @@ _STATEFUL = frozenset(
         "iso2022_kr",
     }
 )
-_SHIFT = re.compile(rb"\x1b\$(?:[@AB]|\([A-Z@])|\x1b\([A-Z]|\x0e|\x0f")
-_HZ = re.compile(rb"~\{.*?(?:~\}|\n|\Z)", re.S)
+_SHIFT = re.compile(rb"\x1b\$(?:[@AB]|\([@AB])|\x1b\([A-Z]")
+_KOREAN_SHIFT = re.compile(rb"\x1b\$\)C|\x0e|\x0f")
+_HZ = re.compile(rb"~\{((?:[\x21-\x2d\x30-\x7e][\x21-\x7e])*+)(?:~\}|(?=\n|\Z))")
+# What really is text of two bytes a character: no row 14 or 15, which are empty, so that no "//" passes for it and an
+# address that only some readers take for such text is found.
+_PAIRS = re.compile(rb"(?:[\x21-\x2d\x30-\x7e][\x21-\x7e])*+")
+_VOID_SHIFT = re.compile(rb"\x1b[($]|\x0f")
+_VOID_HZ = re.compile(rb"~\n|~\{~\}|~~|(?:\A|[^~])~\}~\{")
+_KATAKANA = re.compile(rb"(?:(?!//)[\x21-\x5f])*+")
 _MASK = bytes(b if b in (0x0A, 0x0D) or b >= 0x80 else b | 0x80 for b in range(256))
+_KEPT = "surrogateescape"
+"""Bytes that cannot be decoded are characters of their own, so that places can be told all the same."""
+_WIDE_LABEL = re.compile("(?i)utf-?(?:16|32)|ucs|^unicode$")
+_WIDE_SLASHES = re.compile(rb"/\0{1,3}/")
 _HIGH_RUN = re.compile("[\x80-\xff]+")
 
 
@@ -146,18 +157,27 @@ class View:
         piece = self.text[start:end]
         if piece.isascii():
             return piece, range(start, end + 1)
-        text = self.bytes_of(start, end).decode(self.codec, "replace")
+        text = self._read(start, end)
         places = [start]
         at = start
         try:
             if self.codec in _STATEFUL:
                 return self._spelled_in_states(start, end)
             for character in text:
-                at += 1 if character.isascii() else len(character.encode(self.codec)) // self._unit
+                at += 1 if character.isascii() else len(character.encode(self.codec, _KEPT)) // self._unit
                 places.append(at)
         except UnicodeError:
             at = -1
         return (text, places) if at == end else (piece, range(start, end + 1))
+
+    def _read(self, start: int, end: int) -> str:
+        data = self.bytes_of(start, end)
+        if self._unit == 1 and self.codec not in _STATEFUL:
+            try:
+                return data.decode(self.codec, _KEPT)
+            except UnicodeError:
+                pass  # a lead byte in front of ASCII
+        return data.decode(self.codec, "replace")
 
     def reader(self) -> tuple[str, Callable[[int], int]]:
         """The whole text for reading, with a function from its offsets (asked in rising order) to those of the view.
@@ -168,9 +188,9 @@ class View:
         if source.isascii() or self.codec in _STATEFUL:
             text, places = self.spelled(0, len(source))
             return text, places.__getitem__
-        text = self.bytes_of(0, len(source)).decode(self.codec, "replace")
+        text = self._read(0, len(source))
         try:
-            whole = len(text.encode(self.codec)) == len(source) * self._unit
+            whole = len(text.encode(self.codec, _KEPT)) == len(source) * self._unit
         except UnicodeError:
             whole = False
         if not whole or "\ufffd" in text:
@@ -178,7 +198,7 @@ class View:
         done = [0, 0]
 
         def place(at: int) -> int:
-            done[1] += len(text[done[0] : at].encode(self.codec)) // self._unit
+            done[1] += len(text[done[0] : at].encode(self.codec, _KEPT)) // self._unit
             done[0] = at
             return done[1]
 
@@ -190,10 +210,11 @@ class View:
         places: list[int] = []
         shift = b""
         at = 0
-        for hit in [*_SHIFT.finditer(data), None]:
+        for hit in [*_shifts(self.codec).finditer(data), None]:
             stop = hit.start() if hit else len(data)
-            text = (shift + data[at:stop]).decode(self.codec)
-            step = 2 if shift.startswith(b"\x1b$") else 1
+            wide = shift == b"\x0e" or shift[:3] in (b"\x1b$@", b"\x1b$A", b"\x1b$B", b"\x1b$(")
+            text = ((b"\x1b$)C" if shift == b"\x0e" else b"") + shift + data[at:stop]).decode(self.codec)
+            step = 2 if wide else 1
             if len(text) * step != stop - at:
                 return self.text[start:end], range(start, end + 1)
             out.append(text)
@@ -207,11 +228,12 @@ class View:
         """Move the end of an address so that the text behind it is read in the state it was written in (ISO-2022)."""
         if self.codec not in _STATEFUL or self._unit > 1:
             return end
-        shifts = list(_SHIFT.finditer(self._data, start, end))
-        if not shifts or shifts[-1][0][:2] == b"\x1b(":
+        pattern = _shifts(self.codec)
+        shifts = list(pattern.finditer(self._data, start, end))
+        if not shifts or shifts[-1][0][:2] == b"\x1b(" or shifts[-1][0] in (b"\x0f", b"\x1b$)C"):
             return end
-        following = _SHIFT.match(self._data, end)
-        if following and following[0] in (b"\x1b(B", b"\x1b(J"):
+        following = pattern.match(self._data, end)
+        if following and following[0] in (b"\x1b(B", b"\x1b(J", b"\x0f"):
             return following.end()
         return shifts[-1].start()
 
@@ -280,9 +302,11 @@ def open_view(data: bytes, label: str) -> View | None:
         label: The part's charset label, ``""`` for none.
 
     Returns:
-        The view; None for a charset in which no byte keeps its meaning (UTF-7): see `transcoded`.
+        The view; None where no byte keeps its meaning (UTF-7) or bytes vanish in reading, within a tag perhaps
+        (shifts to the state that it is in): such a part is decoded as a whole.
     """
     codec = codec_name(label) if label else "utf-8"
+    marked = True
     if data[:3] == b"\xef\xbb\xbf":
         codec = "utf-8"
     elif data[:4] == b"\xff\xfe\x00\x00":
@@ -291,34 +315,85 @@ def open_view(data: bytes, label: str) -> View | None:
         codec = "utf-16-le"
     elif data[:2] == b"\xfe\xff":
         codec = "utf-16-be"
+    else:
+        marked = False
     if codec.startswith(("utf-16", "utf-32")):
-        # Mail labelled UTF-16 that holds no zero byte among its first ones is ASCII-like text with a wrong label.
-        if b"\0" in data[:400]:
+        # Text without a zero byte holds no ASCII in UTF-16: it has no link, or it is ASCII-like with a wrong label. A
+        # mark against the label is believed where it makes sense of an address.
+        if b"\0" in data and (not marked or _WIDE_LABEL.search(label) or _WIDE_SLASHES.search(data)):
+            if codec == "utf-16-le" and not marked and "le" not in label.lower() and _is_big_endian(data):
+                codec = "utf-16-be"
             return _wide(data, codec)
         codec = "utf-8"
     if codec == "utf-7":
         return None
+    if codec in _STATEFUL and _VOID_SHIFT.search(data) and _has_void_shift(data, codec):
+        return None
+    if codec == "hz" and _VOID_HZ.search(data):
+        return None
     if codec in _STATEFUL and (b"\x1b" in data or b"\x0e" in data):
-        return View(data, _masked(data).decode("latin-1"), 1, codec)
+        return View(data, _masked(data, codec).decode("latin-1"), 1, codec)
     if codec == "hz" and b"~{" in data:
         return View(data, _HZ.sub(lambda hit: hit[0].translate(_MASK), data).decode("latin-1"), 1, codec)
     return View(data, data.decode("latin-1"), 1, codec)
 
 
-def _masked(data: bytes) -> bytes:
-    """Set the high bit of every byte that stands in a shifted state of ISO-2022."""
+def _has_void_shift(data: bytes, codec: str) -> bool:
+    """Whether a shift changes nothing, so that what stands on either side of it is read as one."""
+    end = -1
+    wide = False
+    for hit in _shifts(codec).finditer(data):
+        code = hit[0]
+        if hit.start() == end and end > 0:
+            return True
+        end = hit.end()
+        if code == b"\x1b$)C":
+            if hit.start() and data[hit.start() - 1] not in b"\r\n":
+                return True
+            end = -1
+            continue
+        narrow = code in (b"\x1b(B", b"\x1b(J", b"\x0f")
+        if narrow and not wide:
+            return True
+        wide = not narrow
+    return False
+
+
+def _is_big_endian(data: bytes) -> bool:
+    """Whether UTF-16 without a mark has its ASCII the other way round (RFC 2781 section 4.3)."""
+    return data[::2].count(0) > data[1::2].count(0)
+
+
+def _shifts(codec: str) -> re.Pattern[bytes]:
+    return _KOREAN_SHIFT if codec == "iso2022_kr" else _SHIFT
+
+
+def _masked(data: bytes, codec: str) -> bytes:
+    """Set the high bit of every byte that stands in a shifted state of ISO-2022 and is text of that state."""
     out: list[bytes] = []
     at = 0
-    shifted = False
-    for hit in _SHIFT.finditer(data):
-        piece = data[at : hit.start()]
-        out.append(piece.translate(_MASK) if shifted else piece)
-        out.append(b"\xa0" * len(hit[0]))
+    run: re.Pattern[bytes] | None = None
+    designated = False
+    for hit in [*_shifts(codec).finditer(data), None]:
+        stop = hit.start() if hit else len(data)
+        end = at
+        found = run.match(data, at, stop) if run is not None else None
+        if found is not None and (found.end() == stop or data[found.end()] in b"\r\n"):
+            end = found.end()
+            out.append(data[at:end].translate(_MASK))
+        out.append(data[end:stop])
+        if hit is None:
+            break
         code = hit[0]
-        shifted = code == b"\x0e" or (code[:2] == b"\x1b$" and not code.startswith(b"\x1b$)")) or code == b"\x1b(I"
+        designated = designated or code == b"\x1b$)C"
+        if code == b"\x0e":
+            run = _PAIRS if designated else None
+        elif code == b"\x1b(I":
+            run = _KATAKANA
+        else:
+            run = _PAIRS if code[:2] == b"\x1b$" and code != b"\x1b$)C" else None
+        out.append(b"\xa0" * len(code))
         at = hit.end()
-    piece = data[at:]
-    out.append(piece.translate(_MASK) if shifted else piece)
     return b"".join(out)
 
 

@@ -243,7 +243,7 @@ def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool
             continue
         stop = _RUN_END.search(parsed, start, min(start + _MAX_RUN, len(parsed)))
         end = stop.start() if stop else min(start + _MAX_RUN, len(parsed))
-        before = _before(parsed, start)
+        before = _before(view, parsed, start)
         text, places = _decoded(view, start, end)
         for address in _from(before + text, len(before), bare_domains=bare_domains):
             first = places[address.start - len(before)]
@@ -256,12 +256,15 @@ def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool
     return out
 
 
-def _before(parsed: str, start: int) -> str:
+def _before(view: View, parsed: str, start: int) -> str:
     """The character that is read before a place: that of a reference without its semicolon (``&lthttp``) too."""
     lead = _OPEN_REFERENCE.search(parsed, max(start - 12, 0), start)
-    if lead is None:
-        return parsed[max(start - 1, 0) : start]
-    return markup.text_value(parsed[lead.start() : start + 1])[-2:-1]
+    if lead is not None:
+        return markup.text_value(parsed[lead.start() : start + 1])[-2:-1]
+    at = start
+    while at > max(start - 40, 0) and (parsed[at - 1] >= "\x80" or parsed[max(at - 2, 0)] >= "\x80"):
+        at -= 1  # the second byte of a character may be a letter of ASCII (Shift JIS, GBK, Big5)
+    return view.decode(at, start)[-1:] if at < start else parsed[max(start - 1, 0) : start]
 
 
 def _from(text: str, skip: int, *, bare_domains: bool) -> list[Address]:

@@ -31,6 +31,7 @@ _BARE = re.compile(
     r"(?:(?:[^\W_](?:[\w\-]{0,61}[^\W_])?\.)+[^\W\d_]{2,24}|(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!\d{4})|(?!\.?\w))){4})"
     rf"(?::\d{{1,5}}(?!\d))?(?![\w@\-])(?!\.\w)(?!:\d)(?:[/?#][^{_STOP}]*)?"
 )
+_UNDECODABLE = re.compile("[\udc80-\udcff]")
 _MAX_AUTHORITY = 2_000
 _CLOSING = frozenset(".,:;!?*\u2026\u3002`|~^([{")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
@@ -105,7 +106,7 @@ def _with_scheme(text: str) -> Iterator[Address]:
         while end < stop and _TOKEN_CHARACTER.match(text[end]):
             end += 1
         at = max(end, stop)
-        url = text[start:end]
+        url = _UNDECODABLE.sub("\ufffd", text[start:end])
         yield Address(start, end, url if schemed else "http://" + url)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.messages import embedded
 from app.messages import undo as undo_record
-from app.messages.charsets import StringView, View, open_view
+from app.messages.charsets import StringView, View, codec_name, open_view
 from app.messages.classify import classify_parts, is_armoured
 from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
@@ -243,8 +243,9 @@ class _Message:
         return True
 
     def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
-        """A charset in which no byte keeps its meaning (UTF-7): the part is written again as a whole."""
-        text = body.data.decode("utf-7", "replace")
+        """A charset in which no byte keeps its meaning (see `open_view`): the part is written again as a whole."""
+        codec = codec_name(part.charset)
+        text = body.data.decode(codec, "replace")
         view = StringView(text)
         write = self.writer.html if is_html else self.writer.text
         changes = write(view, part.path, view.bytes_of)
@@ -257,7 +258,7 @@ class _Message:
             at = change.end
         new = "".join(pieces) + text[at:]
         whole = Body(body.data) if type(body) is Body else body
-        made = whole.write([Splice(0, len(body.data), new.encode("utf-7"), token=False)])
+        made = whole.write([Splice(0, len(body.data), new.encode(codec, "xmlcharrefreplace"), token=False)])
         self._add(part, made)
 
     def _remove(self, part: Part) -> None:

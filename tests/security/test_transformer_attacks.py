@@ -206,3 +206,81 @@ def test_a_pgp_armour_beside_an_html_part_does_not_keep_it_from_being_rewritten(
 def test_clear_signed_text_is_left_in_any_encoding(encoding: str) -> None:
     body = base64.encodebytes(ARMOUR.encode()) if encoding == "base64" else ARMOUR.encode()
     assert not rewritten(message(body, "text/plain", encoding)).changed
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "utf-16be", "unicode"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_wide_charset_hides_no_link_behind_other_scripts(charset: str, mark: str) -> None:
+    codec = {"utf-16": "utf-16-be", "unicode": "utf-16-le"}.get(charset, charset)
+    data = (mark + "\u65e5" * 300 + LINK).encode(codec)
+    assert targets(rewritten(message(base64.encodebytes(data), f"text/html; charset={charset}", "base64"))) == [EVIL]
+
+
+def test_a_byte_order_mark_that_is_none_hides_no_link() -> None:
+    assert targets(rewritten(message(b"\xff\xfe\0" + LINK.encode()))) == [EVIL]
+
+
+@pytest.mark.parametrize(
+    ("charset", "before"),
+    [
+        ("iso-2022-jp", b"\x0e"),
+        ("iso-2022-jp", b"\x1b$(D"),
+        ("iso-2022-jp", b"\x1b$B"),
+        ("iso-2022-jp", b"\x1b(I"),
+        ("iso-2022-kr", b"\x0e"),
+        ("iso-2022-kr", b"\x1b$)C\x0e"),
+        ("hz-gb-2312", b"~{"),
+    ],
+)
+def test_a_shift_that_not_every_reader_follows_hides_no_link(charset: str, before: bytes) -> None:
+    for link in (LINK, "<a/href=//evil.example/a>x</a>"):
+        done = rewritten(message(before + link.encode(), f"text/html; charset={charset}", "7bit"))
+        assert [url.replace("https:", "http:") for url in targets(done)] == [EVIL]
+
+
+@pytest.mark.parametrize(
+    ("charset", "text"),
+    [
+        ("iso-2022-jp", "\u65e5\u672c\u8a9e\u2460"),
+        ("iso-2022-kr", "\ud55c\uad6d\uc5b4"),
+        ("hz", "\u4e2d\u6587"),
+    ],
+)
+def test_text_of_a_shifted_charset_is_read_around_its_links(charset: str, text: str) -> None:
+    codec = "iso2022_jp_3" if charset == "iso-2022-jp" else charset
+    for html in (f"<p>{text}{LINK}{text}</p>", f"{text} http://evil.example/a {text}"):
+        data = html.encode(codec).replace(b"\x1b$(O", b"\x1b$B").replace(b"\x1b$(Q", b"\x1b$B")
+        done = rewritten(message(data, f"text/html; charset={charset}", "7bit"))
+        assert targets(done) == [EVIL]
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "gb18030", "euc-jp", "big5"])
+def test_bytes_that_cannot_be_decoded_are_not_parted_from_one_another(charset: str) -> None:
+    done = rewritten(message(b"http://evil.example/\xe3\x81\xa0\x80 x", f"text/html; charset={charset}"))
+    assert b"\xe3\x81\xa0\x80</a> x" in done.content
+
+
+@pytest.mark.parametrize(("charset", "character"), [("shift_jis", "\u30a2"), ("gbk", "\u4e02"), ("big5", "\u4e00")])
+def test_an_address_right_behind_a_character_that_ends_in_a_letter_is_found(charset: str, character: str) -> None:
+    for kind in ("text/html", "text/plain"):
+        body = (character + "http://evil.example/a " + character).encode(charset)
+        assert targets(rewritten(message(body, f"{kind}; charset={charset}"))) == [EVIL]
+    assert targets(rewritten(message(b"\x8fehttp://evil.example/a", "text/html; charset=gbk"))) == [EVIL]
+    assert targets(rewritten(message(b"\x841\x953http://evil.example/a", "text/html; charset=gb18030"))) == [EVIL]
+
+
+@pytest.mark.parametrize(
+    ("charset", "data"),
+    [
+        ("iso-2022-jp", b"<\x1b(Ba href=http://evil.example/a>x</a>"),
+        ("iso-2022-jp", b"<a\x1b(J href=http://evil.example/a>x</a>"),
+        ("iso-2022-jp", b"<\x1b$B\x1b(Ba href=http://evil.example/a>x</a>"),
+        ("iso-2022-jp", b"http:\x1b(B//evil.example/a"),
+        ("iso-2022-kr", b"\x1b$)C<\x0fa href=http://evil.example/a>x</a>"),
+        ("hz", b"<~\na href=http://evil.example/a>x</a>"),
+        ("hz", b"<~{~}a href=http://evil.example/a>x</a>"),
+    ],
+)
+def test_shifts_that_vanish_in_reading_hide_no_link(charset: str, data: bytes) -> None:
+    done = rewritten(message(data, f"text/html; charset={charset}", "7bit"))
+    assert targets(done) == [EVIL]
