@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -182,15 +183,21 @@ class Gateway:
             self.stats.not_clicks += 1
             await send_empty(request.send, 503, [(b"cache-control", b"no-store")])
             return
-        answer = self._judge.cached(token)
+        judged = token
+        if token.kind in _FORM_KINDS and request.method == "GET" and not waits_so_far(request.query):
+            # A form of the message itself: what was filled in is judged with the rest of the address.
+            judged = replace(token, url=with_form_data(token.url, request.query))
+        answer = self._judge.cached(judged)
         if answer is None:
             waited = waits_so_far(request.query)
             patience = PATIENCE_SECONDS if waited < MAX_WAITS else 0.0
-            answer = await self._judge.answer(token, patience=patience)
+            answer = await self._judge.answer(judged, patience=patience)
             if answer.waiting:
                 await self._wait(request, token, answer, waited)
                 return
-        await self._record(request, token, answer, answer.event)
+        # What a person filled in is not recorded: the record names the address that stood in the message.
+        event = answer.event if judged.url == token.url else event_of(token.url, answer, answer.decision.action)
+        await self._record(request, token, answer, event)
         await self._show(request, token, link, answer)
 
     async def _wait(self, request: Request, token: LinkToken, answer: Answer, waited: int) -> None:
@@ -218,12 +225,9 @@ class Gateway:
     async def _show(self, request: Request, token: LinkToken, link: str, answer: Answer) -> None:
         action = answer.decision.action
         if action is Action.REDIRECT:
-            status, headers = 302, answer.redirect_headers
-            if token.kind in _FORM_KINDS:
-                # A form of the message itself: what was filled in goes where the form would have sent it.
-                status = 307 if request.method == "POST" else 302
-                headers = with_form_data(headers, request.query)
-            await request.send({"type": "http.response.start", "status": status, "headers": headers})
+            # A form of the message itself keeps its method and its fields.
+            status = 307 if request.method == "POST" and token.kind in _FORM_KINDS else 302
+            await request.send({"type": "http.response.start", "status": status, "headers": answer.redirect_headers})
             await request.send({"type": "http.response.body", "body": b""})
             return
         snapshot, rule = answer.snapshot, answer.decision.rule

@@ -57,21 +57,16 @@ def waits_so_far(query: bytes) -> int:
     return min(9, int(number)) if name == b"wait" and number.isdigit() and len(number) < 4 else 0
 
 
-def with_form_data(headers: list[tuple[bytes, bytes]], query: bytes) -> list[tuple[bytes, bytes]]:
-    """Redirect headers of a mail's own form that was sent by GET: its fields replace the target's query.
+def with_form_data(url: str, query: bytes) -> str:
+    """Where a mail's own form leads that was sent by GET: its fields replace the target's query.
 
     So a browser would have done with the original address (HTML, "mutate action URL",
     https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#submit-mutate-action).
     """
     if not query or not query.isascii() or any(byte <= 0x20 or byte == 0x7F for byte in query):
-        return headers
-    made = []
-    for name, value in headers:
-        if name == b"location":
-            target, mark, fragment = value.partition(b"#")
-            value = target.partition(b"?")[0] + b"?" + query + mark + fragment
-        made.append((name, value))
-    return made
+        return url
+    target, mark, fragment = url.partition("#")
+    return target.partition("?")[0] + "?" + query.decode() + mark + fragment
 
 
 async def read_form(request: Request) -> dict[str, str] | None:

@@ -316,6 +316,14 @@ def test_a_form_to_a_dangerous_place_is_blocked_like_any_link(served: Served) ->
     assert "location" not in answer.headers
 
 
+def test_what_is_filled_in_is_judged_and_not_recorded(served: Served) -> None:
+    served.list_as("malicious", "survey.example/answer?go=evil")
+    link = served.link("https://survey.example/answer", kind="form")
+    assert httpx.get(f"{link}?go=evil").status_code == 403
+    assert httpx.get(f"{link}?name=Ada").status_code == 302
+    assert {event["url"] for event in events(served)} == {"https://survey.example/answer"}
+
+
 def test_fields_after_an_ordinary_link_do_not_change_where_it_leads(served: Served) -> None:
     answer = httpx.get(f"{served.link('https://good.example/p?x=1')}?x=2")
     assert answer.headers["location"] == "https://good.example/p?x=1"
