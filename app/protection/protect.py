@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.db import tenant_of
@@ -128,9 +129,17 @@ async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pend
             if await _given_up_after_transient(runtime, work, message.id, error):
                 return
             raise
-        except STOPS_THE_MAILBOX:
+        except (*STOPS_THE_MAILBOX, OperationalError, InterfaceError):
             raise
-        except (ConnectorError, ValueError, ArithmeticError, LookupError, RuntimeError, TypeError) as error:
+        except (
+            ConnectorError,
+            ValueError,
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            StatementError,  # something of this message that the database does not take
+        ) as error:
             await _failed_attempt(runtime, work, message.id, error)
             return
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 MALICIOUS = ("login.paypa1-secure.localhost", "login.nordwind-sso.localhost", "signin.kasuga-mail.localhost")
 """Hosts of the fake sign-in pages."""
+SHORT = "s.kurz1.localhost/Zx91b"
+"""The short address that ends on one of them; the other short address of that service is harmless."""
 SUSPICIOUS = ("win.voucher-rad.localhost", "verify.bankhaus-elbe.localhost")
 TURNS_BAD = "files.nordhafen-dokumente"
 """The website that is harmless until it turns."""
@@ -20,6 +22,7 @@ def feed_lines(*, turned: bool = False) -> list[str]:
         turned: With the website that turns bad later.
     """
     lines = [f"malicious\t{host}" for host in MALICIOUS]
+    lines.append(f"malicious\t{SHORT}")
     lines += [f"suspicious\t{host}" for host in SUSPICIOUS]
     if turned:
         lines.append(f"malicious\t{TURNS_BAD}.localhost")
