@@ -42,6 +42,10 @@ MAX_HINTS = 1_000
 
 _REMEMBER_SECONDS = 60.0
 _REMEMBERED = 100_000
+_NO_WAIT_FOR_DISK = text("SET LOCAL synchronous_commit TO off")
+"""A hint is stored once the database has it. Should the database's machine die within the next half second, the hint
+is lost as providers lose some too, and polling finds the mail
+(https://www.postgresql.org/docs/current/wal-async-commit.html)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +247,7 @@ class _Writer:
     async def _store(self, tenant_id: uuid.UUID, mailboxes: dict[int, set[HintKind]]) -> None:
         ids = sorted(mailboxes)
         async with self._deps.db.tenant(tenant_id) as session:
+            await session.execute(_NO_WAIT_FOR_DISK)
             await session.execute(
                 update(MailboxRow).where(MailboxRow.id.in_(ids)).values(last_notified_at=self._deps.clock())
             )
@@ -260,6 +265,7 @@ class _Writer:
         ]
         statement = insert(IntakeCount).values(rows)
         async with self._deps.db.untenanted() as session:
+            await session.execute(_NO_WAIT_FOR_DISK)
             await session.execute(
                 statement.on_conflict_do_update(
                     index_elements=[IntakeCount.provider, IntakeCount.reason, IntakeCount.hour],
