@@ -35,6 +35,7 @@ class MessageFilter:
         search: Part of subject, sender or recipient address.
         state: A message state, or ``unfinished``.
         mailbox: Recipient's address.
+        mailbox_id: Row number of the recipient's mailbox: what the address of a page may name.
         host: Messages with a link to that host.
         since: Not seen before.
         sort: One of :data:`SORTS`.
@@ -48,6 +49,7 @@ class MessageFilter:
     since: datetime | None = None
     sort: str = "newest"
     page: int = 1
+    mailbox_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ def _narrowed(actor: Actor, wanted: MessageFilter) -> Select[MessageRow, str, in
         query = query.where(MessageRow.state == wanted.state)
     if wanted.mailbox:
         query = query.where(MailboxRow.address == wanted.mailbox.lower())
+    if wanted.mailbox_id is not None:
+        query = query.where(MessageRow.mailbox_id == wanted.mailbox_id)
     if wanted.host:
         query = query.where(
             select(MessageLink.ordinal)
@@ -178,6 +182,17 @@ async def list_messages(session: AsyncSession, actor: Actor, wanted: MessageFilt
         for row, address, clicks in await session.execute(query)
     ]
     return cut(rows, wanted.page)
+
+
+async def mailbox_address(session: AsyncSession, actor: Actor, mailbox_id: int) -> str:
+    """Whose mailbox it is; empty where there is no such one in this tenant.
+
+    Raises:
+        Forbidden: The role does not see the tenant.
+    """
+    actor.require(Permission.VIEW_TENANT)
+    query = select(MailboxRow.address).where(MailboxRow.tenant_id == actor.tenant_id, MailboxRow.id == mailbox_id)
+    return await session.scalar(query) or ""
 
 
 async def trace_message(session: AsyncSession, actor: Actor, message_id: int) -> MessageTrace:

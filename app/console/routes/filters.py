@@ -14,6 +14,7 @@ Short = Annotated[str, Query(max_length=400)]
 PageNumber = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Days = Annotated[Literal["", "1", "7", "30", "90"], Query()]
 RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+MailboxId = Annotated[int | None, Query(alias="mailbox", ge=1, le=2**63 - 1)]
 OpenRow = Annotated[int | None, Query(alias="open", ge=1, le=2**63 - 1)]
 
 

@@ -10,8 +10,8 @@ from fastapi.responses import Response
 from app.console.access import CheckedForm, Deps, ObjectRestorer, ObjectViewer, SeenLooks, Viewer
 from app.console.browser import safe_next
 from app.console.pages import go, render
-from app.console.queries.messages import SORTS, MessageFilter, list_messages, trace_message
-from app.console.routes.filters import Days, OpenRow, PageNumber, RowId, Search, Short, start_of
+from app.console.queries.messages import SORTS, MessageFilter, list_messages, mailbox_address, trace_message
+from app.console.routes.filters import Days, MailboxId, OpenRow, PageNumber, RowId, Search, Short, start_of
 from app.console.words import STATES, clean_query
 from app.kit.errors import NotFound
 from app.protection import service
@@ -29,7 +29,7 @@ async def messages(
     looks: SeenLooks,
     search: Search = "",
     state: Short = "",
-    mailbox: Short = "",
+    mailbox_id: MailboxId = None,
     host: Short = "",
     days: Days = "",
     sort: Sort = "newest",
@@ -40,7 +40,7 @@ async def messages(
     wanted = MessageFilter(
         search=clean_query(search),
         state=clean_query(state),
-        mailbox=clean_query(mailbox),
+        mailbox_id=mailbox_id,
         host=clean_query(host),
         since=start_of(days, deps.clock()),
         sort=sort,
@@ -48,6 +48,7 @@ async def messages(
     )
     async with visitor.work() as session:
         listed = await list_messages(session, visitor.actor, wanted)
+        recipient = "" if mailbox_id is None else await mailbox_address(session, visitor.actor, mailbox_id)
         trace = None
         if opened is not None:
             try:
@@ -63,6 +64,7 @@ async def messages(
         visitor=visitor,
         listed=listed,
         wanted=wanted,
+        recipient=recipient,
         days=days,
         states=STATES,
         sorts=SORTS,
