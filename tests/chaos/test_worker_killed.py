@@ -76,7 +76,8 @@ async def wait_for(organisation: Organisation, count: int, seconds: float, log: 
     while await finished(organisation) < count:
         if time.monotonic() > deadline:
             states = collections.Counter(row.state for row in await organisation.messages())
-            pytest.fail(f"{states} after {seconds} s, {count} wanted\n{log.read_text()[-3000:]}")
+            output = await asyncio.to_thread(log.read_text)
+            pytest.fail(f"{states} after {seconds} s, {count} wanted\n{output[-3000:]}")
         await asyncio.sleep(0.1)
 
 
