@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.gateway.models import Click
@@ -24,8 +25,10 @@ from app.protection.models import (
     MessageMove,
     MessageRow,
 )
+from app.protection.offboarding import offboard_step
+from app.protection.runtime import Runtime
 from app.tenants.actor import Role
-from app.tenants.models import Domain
+from app.tenants.models import Domain, Tenant
 from tests.integration.console.world import Browser, Console
 
 pytestmark = pytest.mark.anyio
@@ -401,4 +404,30 @@ async def test_every_page_fits_is_readable_and_can_be_hit(
             assert await page.evaluate(SMALL_TARGETS) == [], path
             assert await page.evaluate(POOR_CONTRAST) == [], path
             assert await page.locator("h1").count() == 1, path
+    assert complaints == []
+
+
+@pytest.mark.parametrize(("width", "scheme", "locale"), [(360, "dark", "de-DE"), (1280, "light", "ja-JP")])
+async def test_a_receipt_is_readable_without_signing_in_and_comes_by_itself(
+    console: Console, chromium: str, width: int, scheme: str, locale: str
+) -> None:
+    tenant_id, browser, _, _ = await fill(console)
+    begun = await browser.post("/offboarding", {"confirm": "Nordwind"})
+    complaints: list[str] = []
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme, "locale": locale}
+    async with open_page(chromium, complaints, **options) as page:
+        await page.goto(console.url + begun.headers["location"])
+        receipt = page.get_by_test_id("receipt")
+        await expect(receipt).to_have_attribute("data-state", "stopping")
+        async with console.database.tenant(tenant_id) as session:
+            name = await session.scalar(select(Tenant.name))
+        await browser.post("/offboarding/delete-anyway", {"confirm": str(name)})
+        await offboard_step(Runtime(console.settings, console.database, console.keys, console.providers), tenant_id)
+        await expect(receipt).to_have_attribute("data-state", "done", timeout=20_000)
+        assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+        assert await page.evaluate(SMALL_TARGETS) == []
+        assert await page.evaluate(POOR_CONTRAST) == []
+        async with page.expect_download() as download:
+            await page.get_by_test_id("receipt-download").click()
+        assert (await download.value).suggested_filename.startswith("postern-receipt-")
     assert complaints == []
