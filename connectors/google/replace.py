@@ -8,6 +8,10 @@ read back and is right), REMOVED (the original is gone). The dangers, and what i
   copy is known by its marker; a restored message, which has none, by being equal to what would be written.
 * *Insert may de-duplicate by Message-ID* and return a message that was there before, even the original's
   own id. Then nothing was written: nothing is removed.
+* *A copy may end in another conversation*: Gmail threads by Message-ID, References and Subject
+  (https://developers.google.com/workspace/gmail/api/guides/threads), and a message that was put into the
+  mailbox without a Message-ID has nothing to go by (one that was delivered has Google's own). The original
+  is kept then, and later tries leave no further copy.
 * *The user acts meanwhile.* The original's labels are read again just before it goes and mirrored; trashed
   or deleted originals take the copy with them.
 * *We crash between removing and recording it.* On resuming from VERIFIED, or when a copy of an earlier try
@@ -202,7 +206,14 @@ class Replacer:
             message = await get_raw(self._client, target.mailbox, copy_id)
         except MessageGone:
             raise _CopyGone from None
+        elsewhere = bool(target.original.thread_id) and message.thread_id != target.original.thread_id
         if not fresh and names.TRASH in message.labels and names.TRASH not in target.original.places:
+            if elsewhere and self._copies.is_ours(target, message):
+                # Another copy would end there too, and be one more in the trash at every try.
+                raise WriteNotVerified(
+                    "The copy of an earlier try is in another conversation, in the trash. "
+                    "The original was kept; nothing more was written."
+                )
             raise _CopyGone  # withdrawn by the earlier try: not what should take the original's place
         content = await off_loop(len(message.raw), self._copies.content_of, target, message.raw)
         if content is None and not fresh and self._copies.is_ours(target, message):
@@ -212,7 +223,7 @@ class Replacer:
         problem = ""
         if content is None:
             problem = "its content is not what was sent"
-        elif target.original.thread_id and message.thread_id != target.original.thread_id:
+        elif elsewhere:
             problem = "it is in another conversation"
         elif fresh and not await self._has_labels(target, message):
             problem = "it lacks labels of the original"

@@ -21,6 +21,7 @@ from typing import Any
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _MESSAGE_ID = re.compile(r"<[^<>\s]+>")
+_MESSAGE_ID_NAME = re.compile(rb"^message-id(?=[ \t]*:)", re.IGNORECASE | re.MULTILINE)
 _REPLY_PREFIX = re.compile(r"\A\s*(?:(?:re|fwd?|aw|wg|sv|antw)\s*(?:\[\d+\])?:\s*)+", re.IGNORECASE)
 _TAG = re.compile(r"<(style|script|head)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
@@ -43,6 +44,27 @@ def decode(text: str) -> bytes:
 def smtp_line_ends(raw: bytes) -> bytes:
     """Bare line feeds as CRLF: mail that comes over SMTP has no others (RFC 5321, section 2.3.8)."""
     return _BARE_LF.sub(b"\r\n", raw)
+
+
+def with_message_id(raw: bytes, unique: str) -> bytes:
+    """Incoming mail as Gmail stores it: one that has no Message-ID, or none that is valid, gets Google's own.
+
+    Google does not document it; it shows in received mail as
+    ``<...SMTPIN_ADDED_MISSING@mx.google.com>``, above the sender's fields. An invalid one is kept as
+    ``X-Google-Original-Message-ID`` (https://www.spamresource.com/2025/06/gmail-says-yes-to-angle-brackets-in.html).
+    Some such mail Gmail refuses altogether; that is not emulated.
+
+    Args:
+        raw: The message as it came over SMTP.
+        unique: What tells the new Message-ID from others.
+    """
+    if envelope(raw).message_id:
+        return raw
+    end = re.search(rb"\r?\n\r?\n", raw)
+    cut = end.start() if end else len(raw)
+    head, renamed = _MESSAGE_ID_NAME.subn(b"X-Google-Original-Message-ID", raw[:cut])
+    why = "BROKEN" if renamed else "MISSING"
+    return f"Message-ID: <{unique}SMTPIN_ADDED_{why}@mx.google.com>\r\n".encode("ascii") + head + raw[cut:]
 
 
 @dataclass(frozen=True, slots=True)

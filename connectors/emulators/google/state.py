@@ -59,7 +59,8 @@ class GoogleState(Provisioning):
 
         Args:
             address: The recipient.
-            mime_bytes: The message; bare line feeds become CRLF, as over SMTP.
+            mime_bytes: The message; bare line feeds become CRLF, as over SMTP, and where it has no
+                Message-ID it gets Google's.
             labels: Labels it arrives with.
 
         Returns:
@@ -70,8 +71,10 @@ class GoogleState(Provisioning):
         """
         with self.lock:
             now_ms = int(self.clock.timestamp() * 1000)
-            raw = mime.smtp_line_ends(mime_bytes)
-            return self.mailbox(address).add(raw, labels, internal_ms=now_ms).id
+            box = self.mailbox(address)
+            unique = f"{now_ms // 1000:x}.{box.history_id:x}.{len(box.messages):x}"
+            raw = mime.with_message_id(mime.smtp_line_ends(mime_bytes), unique)
+            return box.add(raw, labels, internal_ms=now_ms).id
 
     def deliver_if_known(self, address: str, mime_bytes: bytes) -> None:
         """Deliver to a person, or to everybody in a group; mail to others leaves the emulated world."""

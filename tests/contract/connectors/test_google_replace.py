@@ -13,6 +13,7 @@ from connectors.base.errors import MessageGone, TooLarge, Transient, Unavailable
 from connectors.base.types import (
     BodyContent,
     FetchedMessage,
+    MessageRef,
     MimeContent,
     Place,
     Replacement,
@@ -34,6 +35,7 @@ from tests.contract.connectors.harness_google import (
     protected,
 )
 
+WITHOUT_ID = MAIL.replace(b"Message-ID: <invoice-1@outside.example>\r\n", b"")
 INSERT = r"/upload/gmail/v1/users/[^/]+/messages$"
 
 
@@ -446,6 +448,40 @@ def test_a_copy_that_came_out_wrong_is_withdrawn_and_the_original_kept(world: Go
                 await connector.replace(protect(message), "job:1", Journal(written=provider_alters_it))
             [left] = world.visible()
             assert left.id == message.ref.id
+            assert left.labels == set(message.places)
+
+    run(main())
+
+
+def test_mail_delivered_without_a_message_id_is_protected_like_any_other(world: GoogleWorld) -> None:
+    async def main() -> None:
+        async with world.connector() as connector:
+            message = await fetched(connector, world, raw=WITHOUT_ID)
+            done = await connector.replace(protect(message), "job:1", Journal())
+            [left] = world.visible()
+            assert left.id == done.ref.id
+            assert left.thread_id == message.thread_id
+
+    run(main())
+
+
+def test_a_copy_that_cannot_join_the_conversation_is_written_once_however_often_it_is_tried(
+    world: GoogleWorld,
+) -> None:
+    async def main() -> None:
+        async with world.connector() as connector:
+            with world.state.lock:  # not delivered but put there, so that nobody gave it a Message-ID
+                stored = world.state.mailbox(ANNA).add(WITHOUT_ID, ("INBOX", "UNREAD"), internal_ms=1_795_254_000_000)
+            message = await connector.fetch(MessageRef(world.mailbox(), stored.id))
+            last: ReplaceState | None = None
+            for _ in range(3):
+                journal = Journal()
+                with pytest.raises(WriteNotVerified, match="another conversation"):
+                    await connector.replace(protect(message), "job:1", journal, last)
+                last = journal.last or last
+            assert len(world.all()) == 2
+            [left] = world.visible()
+            assert left.id == stored.id
             assert left.labels == set(message.places)
 
     run(main())

@@ -271,6 +271,22 @@ def test_a_malformed_message_is_kept_and_shown_somehow(workspace: Workspace, raw
     for form in ("full", "metadata", "minimal"):
         assert messages.get(userId="me", id=message_id, format=form).execute()["id"] == message_id
     stored = messages.get(userId="me", id=message_id, format="raw").execute()
-    assert mime.decode(stored["raw"]) == raw
+    assert mime.decode(stored["raw"]).endswith(raw)  # below the Message-ID that it lacked
     assert workspace.state.message(USER, message_id).raw == raw
     assert messages.list(userId="me", q="anything").execute() is not None
+
+
+def test_mail_that_arrives_without_a_valid_message_id_gets_googles_own(workspace: Workspace) -> None:
+    state = workspace.state
+    head = b"From: a@x.example\r\nSubject: Hi\r\n"
+    missing = state.deliver(USER, head + b"\r\nbody\r\n")
+    broken = state.deliver(USER, head + b"Message-Id: no brackets\r\n\r\nMessage-Id: in the body\r\n")
+    fine = state.deliver(USER, head + b"Message-ID: <m@x.example>\r\n\r\nbody\r\n")
+    messages = state.mailbox(USER).messages
+    assert messages[missing].envelope.message_id.endswith("SMTPIN_ADDED_MISSING@mx.google.com>")
+    assert messages[missing].raw.endswith(b"\r\n" + head + b"\r\nbody\r\n")
+    assert messages[broken].envelope.message_id.endswith("SMTPIN_ADDED_BROKEN@mx.google.com>")
+    assert b"\r\nX-Google-Original-Message-ID: no brackets\r\n\r\nMessage-Id: in" in messages[broken].raw
+    assert messages[fine].raw.startswith(head)
+    ids = {message.envelope.message_id for message in messages.values()}
+    assert len(ids) == len(messages)
