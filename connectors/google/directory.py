@@ -65,14 +65,19 @@ async def list_mailboxes(client: GoogleClient) -> AsyncIterator[Mailbox]:
 
 
 async def administers(client: GoogleClient, subject: str) -> bool | None:
-    """Whether this person administers the customer; None where the Directory does not say.
+    """Whether this person is a super administrator of the customer; None where that is not shown.
 
     Asked as the person: only administrators get an answer from the administrators' view
     (https://developers.google.com/workspace/admin/directory/v1/guides/manage-users#retrieve_users).
+    ``isDelegatedAdmin`` covers any administrator role, the help desk's too
+    (https://developers.google.com/workspace/admin/directory/reference/rest/v1/users): it shows nothing about
+    the organisation's mail.
     """
     request = sdk.directory_users(client.config.admin_base).get(userKey=subject, fields="isAdmin,isDelegatedAdmin")
     try:
         answer = await client.directory(request, "reading a user's role", subject=subject)
     except MessageGone:
         return None
-    return bool(answer.get("isAdmin") or answer.get("isDelegatedAdmin"))
+    if answer.get("isAdmin") is True:
+        return True
+    return None if answer.get("isDelegatedAdmin") else False

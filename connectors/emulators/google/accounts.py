@@ -17,6 +17,7 @@ class NewUser:
         email: Primary address.
         name: Full name; the last word is the family name.
         admin: A super administrator.
+        delegated_admin: Has an administrator role that may read users, as the help desk's may.
         suspended: Cannot be used until an administrator lifts it.
         mailbox: Whether the person has a Gmail licence.
         aliases: Further addresses.
@@ -28,6 +29,7 @@ class NewUser:
     suspended: bool = False
     mailbox: bool = True
     aliases: tuple[str, ...] = ()
+    delegated_admin: bool = False
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ class User:
     aliases: list[str] = field(default_factory=list)
     created: float = 0.0
     deleted: bool = False
+    delegated_admin: bool = False
 
     @property
     def given_name(self) -> str:

@@ -30,7 +30,7 @@ def gate(call: Call, method: Method) -> None:
         ApiError: 403 for anybody else.
     """
     user = call.state.accounts.user(call.grant.subject or "")
-    if user is None or not user.customer or user.suspended or not user.admin:
+    if user is None or not user.customer or user.suspended or not (user.admin or user.delegated_admin):
         raise _not_authorized()
 
 
@@ -98,7 +98,7 @@ def user_resource(user: User) -> dict[str, Any]:
         "primaryEmail": user.email,
         "name": {"givenName": user.given_name, "familyName": user.family_name, "fullName": user.name},
         "isAdmin": user.admin,
-        "isDelegatedAdmin": False,
+        "isDelegatedAdmin": user.delegated_admin,
         "lastLoginTime": _NEVER,
         "creationTime": created,
         "agreedToTerms": True,

@@ -103,6 +103,7 @@ class Provisioning:
                 name=new.name,
                 customer=customer.id if customer else "",
                 admin=new.admin,
+                delegated_admin=new.delegated_admin,
                 suspended=new.suspended,
                 mailbox=new.mailbox,
                 aliases=[alias.lower() for alias in new.aliases],

@@ -95,6 +95,15 @@ async def test_once_it_is_delegated_the_directory_says_who_is_an_administrator(w
             assert person.is_admin is expected
 
 
+async def test_an_administrator_of_the_help_desk_is_not_taken_for_one_of_the_organisation(world: GoogleWorld) -> None:
+    world.delegate()
+    desk = f"desk@{DOMAIN}"
+    world.state.create_user(NewUser(desk, "Help Desk", delegated_admin=True))
+    async with identity(world) as provider:
+        back = await browser(provider, desk)
+        assert (await provider.finish_sign_in(back["code"], REDIRECT, VERIFIER, "n1")).is_admin is None
+
+
 async def test_without_the_directory_s_scope_nothing_is_claimed_about_the_role(world: GoogleWorld) -> None:
     world.delegate(SCOPE_MODIFY)
     async with identity(world) as provider:
