@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 _ALIASES = {
@@ -64,9 +64,8 @@ _STATEFUL = frozenset(
 )
 _SHIFT = re.compile(rb"\x1b\$(?:[@AB]|\([@AB])|\x1b\([A-Z]")
 _KOREAN_SHIFT = re.compile(rb"\x1b\$\)C|\x0e|\x0f")
-_HZ = re.compile(rb"~\{((?:[\x21-\x2d\x30-\x7e][\x21-\x7e])*+)(?:~\}|(?=\n|\Z))")
-# What really is text of two bytes a character: no row 14 or 15, which are empty, so that no "//" passes for it and an
-# address that only some readers take for such text is found.
+_HZ = re.compile(rb"~\{(.*?)(?:~\}|\n|\Z)", re.S)
+# What really is text of two bytes a character: no row 14 or 15, which are empty, so that no "//" passes for it.
 _PAIRS = re.compile(rb"(?:[\x21-\x2d\x30-\x7e][\x21-\x7e])*+")
 _VOID_SHIFT = re.compile(rb"\x1b[($]|\x0f")
 _VOID_HZ = re.compile(rb"~\n|~\{~\}|~~|(?:\A|[^~])~\}~\{")
@@ -119,15 +118,18 @@ class View:
     Attributes:
         text: The characters; ``text[i]`` stands for the bytes ``[offset(i), offset(i + 1))`` of the data.
         codec: Python codec name of the charset.
+        alternative: The same bytes as readers see them that do not follow every shift (ISO-2022, HZ); None where all
+            readers agree.
     """
 
-    __slots__ = ("_data", "_unit", "codec", "text")
+    __slots__ = ("_data", "_unit", "alternative", "codec", "text")
 
     def __init__(self, data: bytes, text: str, unit: int, codec: str) -> None:
         self._data = data
         self.text = text
         self._unit = unit
         self.codec = codec
+        self.alternative: View | None = None
 
     @property
     def is_text(self) -> bool:
@@ -332,9 +334,16 @@ def open_view(data: bytes, label: str) -> View | None:
     if codec == "hz" and _VOID_HZ.search(data):
         return None
     if codec in _STATEFUL and (b"\x1b" in data or b"\x0e" in data):
-        return View(data, _masked(data, codec).decode("latin-1"), 1, codec)
+        masked, is_sound = _masked(data, codec)
+        view = View(data, masked.decode("latin-1"), 1, codec)
+        if not is_sound:
+            view.alternative = View(data, data.decode("latin-1"), 1, "cp1252")
+        return view
     if codec == "hz" and b"~{" in data:
-        return View(data, _HZ.sub(lambda hit: hit[0].translate(_MASK), data).decode("latin-1"), 1, codec)
+        view = View(data, _HZ.sub(lambda hit: hit[0].translate(_MASK), data).decode("latin-1"), 1, codec)
+        if not all(_PAIRS.fullmatch(hit[1]) for hit in _HZ.finditer(data)):
+            view.alternative = View(data, data.decode("latin-1"), 1, "cp1252")
+        return view
     return View(data, data.decode("latin-1"), 1, codec)
 
 
@@ -368,33 +377,64 @@ def _shifts(codec: str) -> re.Pattern[bytes]:
     return _KOREAN_SHIFT if codec == "iso2022_kr" else _SHIFT
 
 
-def _masked(data: bytes, codec: str) -> bytes:
-    """Set the high bit of every byte that stands in a shifted state of ISO-2022 and is text of that state."""
-    out: list[bytes] = []
+def _runs(data: bytes, codec: str) -> Iterator[tuple[bytes, bytes, re.Pattern[bytes] | None]]:
+    """The shifts of ISO-2022 text, each with what stands behind it and what that must look like."""
+    shift = b""
     at = 0
-    run: re.Pattern[bytes] | None = None
+    pattern: re.Pattern[bytes] | None = None
     designated = False
     for hit in [*_shifts(codec).finditer(data), None]:
-        stop = hit.start() if hit else len(data)
-        end = at
-        found = run.match(data, at, stop) if run is not None else None
-        if found is not None and (found.end() == stop or data[found.end()] in b"\r\n"):
-            end = found.end()
-            out.append(data[at:end].translate(_MASK))
-        out.append(data[end:stop])
+        yield shift, data[at : hit.start() if hit else len(data)], pattern
         if hit is None:
-            break
-        code = hit[0]
-        designated = designated or code == b"\x1b$)C"
-        if code == b"\x0e":
-            run = _PAIRS if designated else None
-        elif code == b"\x1b(I":
-            run = _KATAKANA
+            return
+        shift, at = hit[0], hit.end()
+        designated = designated or shift == b"\x1b$)C"
+        if shift == b"\x0e":
+            pattern = _PAIRS if designated else None
+        elif shift == b"\x1b(I":
+            pattern = _KATAKANA
         else:
-            run = _PAIRS if code[:2] == b"\x1b$" and code != b"\x1b$)C" else None
-        out.append(b"\xa0" * len(code))
-        at = hit.end()
-    return b"".join(out)
+            pattern = _PAIRS if shift[:2] == b"\x1b$" and shift != b"\x1b$)C" else None
+
+
+def _masked(data: bytes, codec: str) -> tuple[bytes, bool]:
+    """Set the high bit of every byte in a shifted state of ISO-2022; tell whether all of it is text of that state."""
+    out: list[bytes] = []
+    is_sound = True
+    for shift, run, pattern in _runs(data, codec):
+        out.append(b"\xa0" * len(shift))
+        if pattern is None:
+            out.append(run)
+        else:
+            out.append(run.translate(_MASK))
+            is_sound = is_sound and pattern.fullmatch(run) is not None
+    return b"".join(out), is_sound
+
+
+def decode_whole(data: bytes, label: str) -> tuple[str, str]:
+    """Decode a part of which `open_view` makes no view.
+
+    Args:
+        data: The bytes after the transfer encoding.
+        label: The part's charset label.
+
+    Returns:
+        The text, with U+FFFD for what cannot be decoded, and the name of the codec.
+    """
+    codec = codec_name(label)
+    if codec not in _STATEFUL:
+        return data.decode(codec, "replace"), codec
+    out: list[str] = []
+    for shift, run, pattern in _runs(data, codec):
+        if pattern is None:
+            out.append(run.decode("ascii", "replace"))
+            continue
+        start = b"\x1b$)C\x0e" if shift == b"\x0e" else shift
+        found = pattern.match(run)
+        end = found.end() if found else 0
+        out.append((start + run[:end]).decode(codec, "replace"))
+        out.append("\ufffd" * (len(run) - end))
+    return "".join(out), codec
 
 
 def _wide(data: bytes, codec: str) -> View:

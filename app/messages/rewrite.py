@@ -78,13 +78,19 @@ class Writer:
             part: MIME part path.
             source_of: Raw bytes behind a range of the view.
         """
-        found = find_links(view, self.is_ours)
-        candidates = found.candidates
-        for frame in found.frames:
-            self.findings.append(self.judge.frame(frame, part))
-        bare = find_bare_addresses(view, found, bare_domains=self.plan.bare_domains)
-        if bare:
-            candidates = sorted([*candidates, *bare], key=lambda c: (c.start, c.end))
+        candidates: list[Candidate] = []
+        more = False
+        for reading in (view, view.alternative):
+            if reading is None:
+                continue
+            found = find_links(reading, self.is_ours)
+            for frame in found.frames:
+                self.findings.append(self.judge.frame(frame, part))
+            bare = find_bare_addresses(reading, found, bare_domains=self.plan.bare_domains)
+            more = more or bool(bare) or reading is not view
+            candidates += found.candidates + bare
+        if more:
+            candidates.sort(key=lambda c: (c.start, c.end))
         return self._changes(candidates, view, part, source_of, markup=True)
 
     def report(self, view: View, part: str, kind: LinkKind, *, is_html: bool) -> None:
@@ -198,6 +204,13 @@ class Writer:
 
 def text_candidates(view: View, plan: TransformPlan) -> list[Candidate]:
     """The addresses of a text part as ranges of its view."""
+    if view.alternative is not None:
+        both = [*_text_candidates(view, plan), *_text_candidates(view.alternative, plan)]
+        return sorted(both, key=lambda c: (c.start, c.end))
+    return _text_candidates(view, plan)
+
+
+def _text_candidates(view: View, plan: TransformPlan) -> list[Candidate]:
     source = view.text
     if "://" not in source and "www." not in source.lower() and not plan.bare_domains:
         return []

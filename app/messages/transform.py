@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from app.messages import embedded
 from app.messages import undo as undo_record
-from app.messages.charsets import StringView, View, codec_name, open_view
+from app.messages.charsets import StringView, View, decode_whole, open_view
 from app.messages.classify import classify_parts, is_armoured
 from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
@@ -230,6 +230,9 @@ class _Message:
             self.pictures.in_text(view, part.path)
         if not changes:
             return False
+        if view.alternative is not None:
+            for change in changes:
+                change.token = False  # a link where only some readers see one is not found again
         if isinstance(body, Base64Body):
             body.space = view.encode(" ")
         made = body.write(splices(view, changes))
@@ -244,8 +247,7 @@ class _Message:
 
     def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
         """A charset in which no byte keeps its meaning (see `open_view`): the part is written again as a whole."""
-        codec = codec_name(part.charset)
-        text = body.data.decode(codec, "replace")
+        text, codec = decode_whole(body.data, part.charset)
         view = StringView(text)
         write = self.writer.html if is_html else self.writer.text
         changes = write(view, part.path, view.bytes_of)
