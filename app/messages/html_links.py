@@ -339,7 +339,7 @@ def _conditional_comments(view: View, parsed: str, document: markup.Document, ba
             outer = {start, plain_start} if start < plain else {start}
             stops = {reach}
             if reach == len(parsed):
-                stops.add(len(parsed.rstrip("-!")))
+                stops.update(len(parsed) - less for less in (1, 2, 3))  # the beginning of "--!>"
             if not any(
                 stop - begin - 4 in comments
                 and parsed[begin + 4 : stop].replace("\0", "\ufffd") in comments[stop - begin - 4]

@@ -95,6 +95,7 @@ def test_no_tag_is_put_where_it_would_be_read_as_text_or_move_an_element(html: s
     [
         "<!--[if mso" + " " * 500 + "]><a href=http://evil.example/a>x</a><![endif]-->",
         "<!--[if mso]><a href=http://evil.example/a>x</a>-",
+        "<!--[if mso]><a href=http://evil.example/a>x</a>!-",
         "<!--><!--[if mso]><a href=http://evil.example/a>x</a>",
         "<!-- old <!--[if mso]><a href=http://evil.example/a>x</a><![endif]-->",
         "<!--[if mso]><set href=http://evil.example/a>x<![endif]-->",
