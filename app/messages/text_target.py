@@ -1,8 +1,10 @@
 """Display text that shows another address than the one the link leads to.
 
 Only text that a reader takes for an address is compared: one with a scheme, with ``www.``, or a bare host
-name with a known public suffix that is not also a word, a file name or a joined-up sentence. Where two
-addresses belong to one registrable domain, or to one owner as far as known, nothing is said.
+name with a known public suffix that is not also a word, a file name or a joined-up sentence. What follows a
+scheme is an address whatever its suffix: names such as ``intranet.corp`` are on no list. Where two addresses
+belong to one registrable domain (for an unlisted suffix, the last two labels), or to one owner as far as
+known, nothing is said.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _DOTS: Final = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": ".", "\u20
 _TOKEN_RE = re.compile(r"[^\s<>\"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a(){}\[\]|,;]+")
 _SCHEME_RE = re.compile(r"(?:hxxps?|https?)(?::|%3a)[/\\]{0,3}", re.IGNORECASE)
 _BARE_RE = re.compile(r"(?:[\w\-]+\.)+[\w\-]{2,}\Z")
+_CUT_RE = re.compile(r"(?:\u2026|\.{2,})['\u2018\u2019`*_~!?:]*\Z")
+_THIS_COMPUTER: Final = frozenset({"localhost", "127.0.0.1"})
 _NAME_END_RE = re.compile(r"[/\\?#:]")
 # Endings that are file-name extensions or ordinary words as well as top-level domains.
 _DOUBTFUL_SUFFIXES: Final = words("""
@@ -88,7 +92,9 @@ def text_mismatch(display_text: str, url: str) -> TextMismatch | None:
         The mismatch, or None: no address in the text, the same registrable domain, one known owner,
         or a sentence in which one of the addresses is the target.
     """
-    if "." not in display_text and (display_text.isascii() or "." not in display_text.translate(_DOTS)):
+    if not ("." in display_text or "//" in display_text) and (
+        display_text.isascii() or "." not in display_text.translate(_DOTS)
+    ):
         return None
     text = display_text[:_MAX_TEXT]
     if not text.isascii():
@@ -98,7 +104,7 @@ def text_mismatch(display_text: str, url: str) -> TextMismatch | None:
     target: str | None = None
     mismatch: TextMismatch | None = None
     for token in tokens:
-        if "." not in token:
+        if "." not in token and "//" not in token:
             continue
         shown = _shown_host(token, alone)
         if shown is None:
@@ -108,7 +114,7 @@ def text_mismatch(display_text: str, url: str) -> TextMismatch | None:
             if target is None:
                 return None
         host, strength = shown
-        if _belong_together(host, target):
+        if _belong_together(host, target) or _is_cut_off(token, host, target):
             return None
         if mismatch is None or (strength == "strong" and mismatch.strength == "weak"):
             mismatch = TextMismatch(unicode_host(host), host, target, strength)
@@ -118,10 +124,24 @@ def text_mismatch(display_text: str, url: str) -> TextMismatch | None:
 def _belong_together(shown: str, target: str) -> bool:
     if shown.removeprefix("www.") == target.removeprefix("www."):
         return True
+    if shown in _THIS_COMPUTER and target in _THIS_COMPUTER:
+        return True
+    # Both are the last two labels where no listed suffix ends the host.
     first, second = registrable_domain(shown), registrable_domain(target)
     if first is None or second is None:
         return False
     return first == second or same_owner(first, second)
+
+
+def _is_cut_off(token: str, shown: str, target: str) -> bool:
+    """Whether the text is the beginning of the target's own host, cut off within a label (``www.bank.ex...``).
+
+    A host that is whole before the dots is not: ``bank.local...`` shows ``bank.local``, whatever follows it.
+    """
+    if public_suffix(shown) is not None or not _CUT_RE.search(token):
+        return False
+    rest = target.removeprefix(shown)
+    return rest != target and not rest.startswith(".")
 
 
 def _shown_host(token: str, alone: bool) -> tuple[str, Strength] | None:
@@ -130,9 +150,7 @@ def _shown_host(token: str, alone: bool) -> tuple[str, Strength] | None:
     scheme = _SCHEME_RE.match(token)
     if scheme:
         host = host_of("http://" + token[scheme.end() :])
-        if host and (is_ip(host) or public_suffix(host)) and "." in host:
-            return host, "strong"
-        return None
+        return (host, "strong") if host and _is_address(host, scheme[0], token) else None
     end = _NAME_END_RE.search(token)
     name = token[: end.start()] if end else token
     if "@" in name or not _BARE_RE.match(name):
@@ -148,6 +166,16 @@ def _shown_host(token: str, alone: bool) -> tuple[str, Strength] | None:
     if not _reads_as_host(name, host, suffix, has_path=end is not None and len(token) > end.start() + 1):
         return None
     return host, "strong" if alone else "weak"
+
+
+def _is_address(host: str, scheme: str, token: str) -> bool:
+    """Whether what follows a scheme is a host of several labels, an IP address however spelt, or ``localhost``."""
+    if not scheme.endswith(("/", "\\")):
+        # "http:index.html" is a browser's address, but not a reader's unless it ends as addresses do.
+        return "." in token and "." in host and (is_ip(host) or public_suffix(host) is not None)
+    if is_ip(host):
+        return "." in token or not host.startswith("0.")  # "http://404" is no address
+    return host == "localhost" or ("." in host and all(host.split(".")))
 
 
 def _reads_as_host(name: str, host: str, suffix: str, *, has_path: bool) -> bool:

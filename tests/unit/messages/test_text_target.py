@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.messages import transform
 from app.messages.text_target import text_mismatch
+from connectors.emulators.demo import letters_attack
+from connectors.emulators.demo.organisations import NORDWIND
+from connectors.emulators.demo.writing import Scene
+from tests.unit.messages.gateway_double import GatewayDouble
 
 EVIL = "https://evil-site.com/login"
 
@@ -30,6 +38,12 @@ EVIL = "https://evil-site.com/login"
         ("bank.readme.md/path", "bank.readme.md", "strong"),
         ("TrafficMagnet.com", "trafficmagnet.com", "strong"),
         ("HTTPS://PAYPAL.COM", "paypal.com", "strong"),
+        ("https://bank.example/", "bank.example", "strong"),
+        ("https://intranet.corp", "intranet.corp", "strong"),
+        ("See https://files.office.local:8443/a now", "files.office.local", "strong"),
+        ("https://bank.local...", "bank.local", "strong"),
+        ("http://2130706433/", "127.0.0.1", "strong"),
+        ("http://localhost/login", "localhost", "strong"),
     ],
 )
 def test_another_address_in_the_text_is_a_mismatch(text: str, shown: str, strength: str) -> None:
@@ -73,6 +87,12 @@ def test_another_address_in_the_text_is_a_mismatch(text: str, shown: str, streng
         "photo.jpg",
         "index.html",
         "q3.results.xlsx",
+        "intranet.corp",
+        "http://404",
+        "http:index.html",
+        "https://intranet/",
+        "https://a..corp/",
+        "1 // 2",
     ],
 )
 def test_ordinary_words_are_never_a_mismatch(text: str) -> None:
@@ -92,6 +112,12 @@ def test_ordinary_words_are_never_a_mismatch(text: str) -> None:
         ("paypal.com", "mailto:help@paypal.com"),
         ("paypal.com", "not an address"),
         ("http://192.0.2.1/", "http://3221225985/"),
+        ("http://3221225985/", "http://192.0.2.1/"),
+        ("http://localhost:8000/", "http://127.0.0.1:8000/"),
+        ("https://bank.example/", "https://www.bank.example/x"),
+        ("https://wiki.office.corp/a", "https://login.office.corp/b"),
+        ("https://www.bank.ex...", "https://www.bank.example/x"),
+        ("https://www.bank.ex\u2026", "https://www.bank.example.com/x"),
     ],
 )
 def test_text_that_agrees_with_its_target_is_none(text: str, url: str) -> None:
@@ -109,6 +135,28 @@ def test_a_brands_hosting_for_everybody_does_not_vouch_for_a_link() -> None:
 
 def test_a_host_that_only_begins_like_the_text_is_a_mismatch() -> None:
     assert text_mismatch("paypal.com", "https://paypal.com.evil-site.com/") is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://bank.example/", "https://evil.example/"),
+        ("https://wiki.corp/", "https://mail.corp/"),
+        ("https://bank.local...", "https://bank.local.evil-site.com/"),
+        ("https://bank.example/", "https://bank.example.evil-site.com/"),
+    ],
+)
+def test_hosts_of_an_unlisted_suffix_are_told_apart(text: str, url: str) -> None:
+    found = text_mismatch(text, url)
+    assert found is not None
+    assert found.strength == "strong"
+
+
+def test_the_demos_letter_with_a_lying_text_gets_the_finding() -> None:
+    scene = Scene(NORDWIND[1], datetime(2026, 1, 2, tzinfo=UTC), 9, random.Random(2), 8090)
+    done = transform(letters_attack.lying_text(scene), GatewayDouble().plan())
+    findings = [found for link in done.links for found in link.link.findings if found.code == "text_mismatch"]
+    assert [found.evidence["strength"] for found in findings] == ["strong"]
 
 
 @given(st.text(max_size=200), st.text(max_size=60))
