@@ -23,6 +23,9 @@ ROUND_SECONDS = 1800
 """Time between two looks at which subscriptions are due."""
 
 _SPREAD = 0.3
+MOST_SHARE = RENEW_SHARE + _SPREAD / 2
+"""No subscription with more of its life left is due."""
+
 _GOLDEN = 0.6180339887498949
 
 _PURPOSE = "subscription"

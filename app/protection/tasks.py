@@ -187,16 +187,18 @@ async def renew(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     now = runtime.clock()
     async with runtime.db.tenant(tenant_id) as session:
         grant, _ = await grant_of(session, tenant_id)
+        life = runtime.providers.connector(grant).capabilities.subscription_ttl
+        soon = now + life * subscriptions.MOST_SHARE
         rows = await session.execute(
             _protected_query(tenant_id)
             .add_columns(SubscriptionRow.expires_at)
+            .where(or_(SubscriptionRow.expires_at.is_(None), SubscriptionRow.expires_at <= soon))
             .outerjoin(
                 SubscriptionRow,
                 (SubscriptionRow.tenant_id == MailboxRow.tenant_id) & (SubscriptionRow.mailbox_id == MailboxRow.id),
             )
         )
         found = [(row[0], row[1]) for row in rows]
-    life = runtime.providers.connector(grant).capabilities.subscription_ttl
     due = [
         mailbox_id
         for mailbox_id, expires_at in found

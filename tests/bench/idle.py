@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import resource
 import statistics
 import sys
@@ -20,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import structlog
 
 from app.bootstrap import LoadedProviders
 from app.kit.crypto import KeyRing
@@ -219,6 +221,7 @@ def main() -> int:
     ask.add_argument("--days", type=int, default=14)
     ask.add_argument("--renewals", type=int, default=200)
     given = ask.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     asyncio.run(measure(given.mailboxes, given.days, given.renewals))
     return 0
 
