@@ -18,8 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.audit.service import record
 from app.kit.db import Database
 from app.kit.errors import NotFound, Refused
-from app.tenants.actor import Actor, ActorKind, Permission, Role
+from app.tenants.actor import Actor, ActorKind, Permission, Role, system_actor
 from app.tenants.models import Tenant, User
+from app.tenants.people import ROLE_GIVEN, given_by_hand
 from connectors.base.types import Provider, SignedIn
 
 
@@ -90,6 +91,9 @@ async def admit(session: AsyncSession, tenant_id: uuid.UUID, who: SignedIn, now:
     the owner (:func:`make_owner`). Afterwards a newcomer is a user, or an operator where the provider says
     that the person administers the organisation.
 
+    An operator who was made one that way, and not by an owner, falls back to a user once the provider says
+    that the person does not administer the organisation any more; where it says nothing the role stays.
+
     Raises:
         NotFound: The tenant went away meanwhile.
     """
@@ -106,6 +110,10 @@ async def admit(session: AsyncSession, tenant_id: uuid.UUID, who: SignedIn, now:
         session.add(user)
     if onboarding:
         user.role = {True: Role.OWNER, None: Role.OPERATOR, False: Role.USER}[who.is_admin].value
+    elif user.role == Role.OPERATOR and who.is_admin is False and not await given_by_hand(session, user):
+        user.role = Role.USER.value
+        detail = {"before": Role.OPERATOR.value, "after": Role.USER.value, "user": str(user.id)}
+        await record(session, system_actor(tenant_id, f"{who.provider.value} directory"), ROLE_GIVEN, who.email, detail)
     user.email = who.email
     user.name = who.name[:200]
     user.last_seen_at = now

@@ -5,14 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.audit.service import record
+from app.audit.models import AuditEntry
+from app.audit.service import plain_text, record
 from app.kit.errors import Conflict, NotFound, Refused
-from app.tenants.actor import Actor, Permission, Role
+from app.tenants.actor import Actor, ActorKind, Permission, Role
 from app.tenants.models import User
 from app.tenants.sessions import end_sessions_of
+
+ROLE_GIVEN = "person.role"
+"""In the audit log: an owner gave a person a role, or the system took back what it had given."""
 
 ASSIGNABLE = (Role.OWNER, Role.OPERATOR, Role.ANALYST, Role.AUDITOR, Role.USER)
 """Roles that can be given. ``domain_admin`` is not among them while no domain can be assigned to one."""
@@ -60,7 +64,26 @@ async def set_role(session: AsyncSession, actor: Actor, user_id: uuid.UUID, role
     if list(owners) == [user.id]:
         raise Conflict("This is the only owner. Make somebody else an owner first.")
     before, user.role = user.role, role
-    await record(session, actor, "person.role", user.email, {"before": before, "after": role})
+    await record(session, actor, ROLE_GIVEN, user.email, {"before": before, "after": role, "user": str(user.id)})
+
+
+async def given_by_hand(session: AsyncSession, user: User) -> bool:
+    """Whether an owner has ever decided on the person's role, as the audit log says.
+
+    Lines of before lines named the person's id are known by the address.
+    """
+    about = AuditEntry.detail["user"].astext
+    found = await session.scalar(
+        select(AuditEntry.id)
+        .where(
+            AuditEntry.tenant_id == user.tenant_id,
+            AuditEntry.action == ROLE_GIVEN,
+            AuditEntry.actor_kind != ActorKind.SYSTEM.value,
+            or_(about == str(user.id), and_(about.is_(None), AuditEntry.target == plain_text(user.email))),
+        )
+        .limit(1)
+    )
+    return found is not None
 
 
 async def sign_out_everywhere(session: AsyncSession, actor: Actor, user_id: uuid.UUID) -> None:
