@@ -75,13 +75,10 @@ def restore(raw: bytes, open_link: Opener, undo: bytes | None = None) -> Restore
     failed: list[RestoreFailure] = []
     if undo is not None:
         try:
-            content, count = undo_record.revert(strip_marker(raw), undo)
-        except undo_record.UndoMismatch:
-            try:
-                content, count = undo_record.revert(raw, undo)  # the message brought its own such field
-            except undo_record.UndoMismatch as error:
-                failed.append(RestoreFailure("", "", f"undo_mismatch: {error}"))
-        if not failed:
+            content, count = undo_record.revert(raw, undo)
+        except undo_record.UndoMismatch as error:
+            failed.append(RestoreFailure("", "", f"undo_mismatch: {error}"))
+        else:
             return RestoreResult(content, content != raw, count)
     content = strip_marker(raw)
     splices: list[RawSplice] = []
@@ -91,6 +88,8 @@ def restore(raw: bytes, open_link: Opener, undo: bytes | None = None) -> Restore
             made = _leaf(content, part, open_link, failed)
             restored += len(made)
             splices += made
+    if not splices:
+        return RestoreResult(raw, False, 0, tuple(failed))  # not ours: a marker in it is the sender's own
     new = undo_record.apply(content, splices)
     return RestoreResult(new, new != raw, restored, tuple(failed))
 

@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Sequence
 
+from app.messages.marker import strip_marker
 from app.messages.transfer import RawSplice
 
 _MAGIC = b"postern-undo-1\n"
@@ -88,7 +89,7 @@ def revert(content: bytes, record: bytes) -> tuple[bytes, int]:
     """Take a recorded change back.
 
     Args:
-        content: The rewritten message; header lines that a provider has put in front are kept.
+        content: The rewritten message; header lines that a provider has put in front are kept, our marker is not.
         record: What `make` returned.
 
     Returns:
@@ -109,4 +110,5 @@ def revert(content: bytes, record: bytes) -> tuple[bytes, int]:
     shift = len(content) - length
     if shift < 0 or hashlib.sha256(content[shift:]).hexdigest() != digest:
         raise UndoMismatch("the message is not the one the undo record was made for")
-    return content[:shift] + apply(content[shift:], splices), len(splices)
+    # What was put in front since: ours goes, and a field of the same name that came with the message stays.
+    return strip_marker(content[:shift]) + apply(content[shift:], splices), len(splices)

@@ -288,3 +288,20 @@ def test_an_address_right_behind_a_character_that_ends_in_a_letter_is_found(char
 def test_shifts_that_vanish_in_reading_hide_no_link(charset: str, data: bytes) -> None:
     done = rewritten(message(data, f"text/html; charset={charset}", "7bit"))
     assert targets(done) == [EVIL]
+
+
+TRACE = b"Received: from a.example\r\n\tby b.example; now\r\n"
+OURS = b"X-Postern: v1 0123\r\n"
+
+
+@pytest.mark.parametrize("body", [LINK, '<a href="javascript:x">x</a>', "nothing"])
+@pytest.mark.parametrize("front", [b"", OURS, TRACE + OURS, OURS + TRACE])
+def test_a_marker_that_came_with_the_message_stays_and_ours_goes(front: bytes, body: str) -> None:
+    raw = TRACE + b"X-Postern: of the sender\r\n" + message(body)
+    gateway = GatewayDouble()
+    done = transform(raw, gateway.plan())
+    if not done.changed:
+        front = b""  # such a message is never put back by us
+    back = restore(front + done.content, gateway.open, done.undo)
+    assert back.content == front.replace(OURS, b"") + raw
+    assert back.failed == ()
