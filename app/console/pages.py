@@ -15,12 +15,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from app.console import words
+from app.console import facts, words
 from app.console.access import Visitor, visitor_locale
 from app.console.deps import ConsoleDeps
 from app.kit.i18n import LOCALES, Translator, translator
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import Permission
+from app.verdicts.sentences import SENTENCES, sentence
 
 HERE = Path(__file__).resolve().parent
 STATIC = HERE / "static"
@@ -132,6 +133,22 @@ def render(
         known = words.TABLES[table].get(str(key))
         return say(known) if known else words.visible(key, 60)
 
+    evidence_words = translator(locale, "gateway").gettext
+
+    def evidence(item: object) -> str:
+        """A signal or finding in the reader's language; kept without code or by a later version, as it was kept."""
+        if not isinstance(item, Mapping):
+            return str(item)
+        code, fields = str(item.get("code", "")), item.get("fields") or item.get("evidence") or {}
+        if code in SENTENCES and isinstance(fields, Mapping):
+            said = sentence(code, fields, evidence_words)
+            if said != code:
+                return said
+        return str(item.get("text") or item.get("message") or code)
+
+    def audit_facts(entry: Any) -> list[tuple[str, Markup]]:
+        return facts.facts_in_words(entry.action, entry.detail, name)
+
     def with_query(**changes: object) -> str:
         """This page's address with some filters changed; None or empty takes one away."""
         query: dict[str, str] = dict(request.query_params)
@@ -148,6 +165,9 @@ def render(
                 "_": say,
                 "ngettext": plural_speaker(words_of),
                 "name": name,
+                "evidence": evidence,
+                "audit_act": lambda action: facts.act_in_words(action, name),
+                "audit_facts": audit_facts,
                 "with_query": with_query,
                 "locale": locale,
                 "locales": LOCALES,
