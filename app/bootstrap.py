@@ -17,7 +17,7 @@ from app.protection.runtime import Runtime
 from app.settings import Settings
 from connectors import registry
 from connectors.base.http import SharedHttp
-from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationReader
+from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationPuller, NotificationReader
 from connectors.base.types import Provider
 
 
@@ -111,6 +111,18 @@ class LoadedProviders:
             )
             self._readers[provider] = made
         return self._readers[provider]
+
+    def puller(self, provider: Provider) -> NotificationPuller | None:
+        """A new fetcher of notifications, where that is switched on; see the protocol."""
+        if provider is not Provider.GOOGLE or not self._settings.google_pubsub_pull:
+            return None
+        if not self._settings.google_pubsub_subscription:
+            raise ConfigurationError(
+                "POSTERN_GOOGLE_PUBSUB_PULL is on, but no subscription to fetch from is named: "
+                "set POSTERN_GOOGLE_PUBSUB_SUBSCRIPTION."
+            )
+        made: NotificationPuller = registry.load(provider, "pull")(self._config(provider))
+        return made
 
     async def aclose(self) -> None:
         """Close everything that was opened."""

@@ -243,6 +243,7 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
         routes: list[tuple[str, ASGIApp]] = []
         checks: dict[str, Check] = {}
         otherwise: ASGIApp = _nothing_here
+        background: list[Awaitable[None]] = []
         if "gateway" in roles:
             gateway, paths, ready = await stack.enter_async_context(open_gateway(settings, urls.app))
             routes += [(path, gateway) for path in paths]
@@ -251,9 +252,15 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
             runtime = await stack.enter_async_context(open_runtime(settings, urls, stopping))
             check = database_check(runtime.db)
             if "intake" in roles:
-                from app.protection.intake import IntakeDeps, create_intake
+                from app.protection.intake import HintStore, IntakeDeps, create_intake
+                from app.protection.pull import Fetching, fetched_providers
 
-                intake = create_intake(IntakeDeps(runtime.db, runtime.keyring, runtime.providers))
+                deps = IntakeDeps(runtime.db, runtime.keyring, runtime.providers)
+                intake = create_intake(deps)
+                background += [
+                    Fetching(runtime.providers, provider, HintStore(deps), stopping).run()
+                    for provider in await fetched_providers(runtime.providers)
+                ]
                 routes.append(("/hooks/", intake))
                 checks["intake"] = check
             if "console" in roles:
@@ -266,7 +273,8 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
                 checks["console"] = check
         role = roles[0] if len(roles) == 1 else "web"
         app = Health(role, checks, ByPath(routes, otherwise))
-        await serve_http(app, settings.host, settings.port, stopping, settings.trusted_proxies)
+        serving = serve_http(app, settings.host, settings.port, stopping, settings.trusted_proxies)
+        await _together(stopping, serving, *background)
 
 
 @asynccontextmanager

@@ -112,7 +112,16 @@ class Settings(BaseSettings):
     )
     google_admin_url: str = Field("https://admin.google.com", description="Admin console, for remedies.")
     google_pubsub_topic: str = Field("", description="projects/P/topics/T that Gmail publishes to.")
-    google_pubsub_subscription: str = Field("", description="projects/P/subscriptions/S for pull delivery.")
+    google_pubsub_subscription: str = Field(
+        "",
+        description="projects/P/subscriptions/S: the only one whose pushed notifications are taken, "
+        "or the one to fetch from.",
+    )
+    google_pubsub_pull: bool = Field(
+        False,
+        description="Fetch notifications instead of having them pushed, where no public endpoint is wanted; "
+        "the intake role does it.",
+    )
     google_push_service_account: str = Field(
         "", description="Service account whose signed token authenticates push deliveries."
     )

@@ -17,12 +17,13 @@ _PLACES = {
         "connector": "connectors.google.connector:GoogleConnector",
         "identity": "connectors.google.identity:GoogleIdentity",
         "notifications": "connectors.google.notifications:GoogleNotifications",
+        "pull": "connectors.google.pull:PubSubPuller",
     },
 }
 
 
 def load(provider: Provider, part: str) -> Any:
-    """The class of one part (``connector``, ``identity`` or ``notifications``) of a provider.
+    """The class of one part (``connector``, ``identity``, ``notifications``, ``pull``) of a provider.
 
     Raises:
         KeyError: No such part.

@@ -110,6 +110,25 @@ def create_intake(deps: IntakeDeps) -> Starlette:
     return Starlette(routes=[Route("/hooks/{provider}", notifications, methods=["POST"])])
 
 
+class HintStore:
+    """Stores hints that were fetched the way pushed ones are."""
+
+    def __init__(self, deps: IntakeDeps) -> None:
+        self._known, self._writer = _Subscriptions(deps), _Writer(deps)
+
+    async def take(self, provider: Provider, hints: list[Hint]) -> None:
+        """Returns once they are stored.
+
+        Raises:
+            DBAPIError, InterfaceError, TimeoutError: They could not be.
+        """
+        await _take(self._known, self._writer, provider, hints)
+
+    async def count_malformed(self, provider: Provider, number: int) -> None:
+        """Count what was no notification."""
+        await self._writer.count(provider, {"malformed": number})
+
+
 async def _read(request: Request) -> bytes | None:
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:

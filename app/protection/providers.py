@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Protocol
 
-from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationReader
+from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationPuller, NotificationReader
 from connectors.base.types import Provider
 
 
@@ -43,6 +43,13 @@ class Providers(Protocol):
 
     def notifications(self, provider: Provider) -> NotificationReader:
         """Reader of the provider's notifications."""
+
+    def puller(self, provider: Provider) -> NotificationPuller | None:
+        """A new fetcher of the provider's notifications, for the caller to close; None where they are pushed.
+
+        Raises:
+            ConfigurationError: Fetching is switched on, but nothing says where from.
+        """
 
     async def aclose(self) -> None:
         """Close everything that was opened."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -132,6 +132,27 @@ class IdentityProvider(Protocol):
 
     def read_consent(self, query: Mapping[str, str]) -> ConsentAnswer:
         """Read the consent page's answer. ``error`` is looked at before anything else."""
+
+    async def aclose(self) -> None:
+        """Close connections."""
+
+
+class NotificationPuller(Protocol):
+    """Fetches provider notifications, where none can be pushed to us. They are the provider's: nothing to prove.
+
+    Attributes:
+        skipped: Messages that were no notification, so far.
+    """
+
+    provider: Provider
+    skipped: int
+
+    def batches(self) -> AsyncGenerator[list[Hint], None]:
+        """Hints without end. A batch counts as taken when the next is asked for; else it comes again.
+
+        Raises:
+            connectors.base.errors.ConnectorError: Nothing that passes by itself.
+        """
 
     async def aclose(self) -> None:
         """Close connections."""

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from connectors.base.errors import MisconfiguredClient, Throttled, Transient
 from connectors.base.http import HttpPolicy, SharedHttp
-from connectors.base.types import Hint
+from connectors.base.types import Hint, Provider
 from connectors.google import sdk
 from connectors.google.client import GoogleClient
 from connectors.google.config import GoogleConfig
@@ -21,10 +21,12 @@ from connectors.google.tokens import TokenSource
 
 _BATCH = 100
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
+_EMPTY_WAIT = 1.0
 
 
 class PubSubPuller:
-    """Pulls hints and acknowledges them once they are stored.
+    """Pulls hints and acknowledges them once they are stored. Implements
+    :class:`connectors.base.protocol.NotificationPuller`.
 
     Args:
         config: Names the subscription.
@@ -34,6 +36,8 @@ class PubSubPuller:
     Attributes:
         skipped: Messages that were no Gmail notification; acknowledged, or they would come for ever.
     """
+
+    provider = Provider.GOOGLE
 
     def __init__(
         self,
@@ -73,6 +77,9 @@ class PubSubPuller:
                     yield hints
                 if tickets:
                     await self.acknowledge(tickets)
+                else:
+                    # Pub/Sub may answer at once that there is nothing; it must not be asked in a circle.
+                    await self._sleep(_EMPTY_WAIT)
             except Transient as error:
                 await self._sleep(min(error.retry_after, _LONGEST_WAIT) if isinstance(error, Throttled) else wait)
                 wait = min(wait * 2, _LONGEST_WAIT)
