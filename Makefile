@@ -71,6 +71,26 @@ bench-feeds: $(STAMP) ## Feed store with ten million addresses: build time, memo
 bench-protect: $(STAMP) ## Protect: CPU per message by layer, time from notification to verified
 	@$(BIN)/python -m tests.bench.protect
 
+.PHONY: bench-latency
+bench-latency: $(STAMP) ## Protect: from notification to verified, through intake and worker
+	@$(BIN)/python -m tests.bench.latency
+
+.PHONY: bench-intake
+bench-intake: $(STAMP) ## Intake: answers to notifications at 500/s
+	@$(BIN)/python -m tests.bench.intake
+
+.PHONY: bench-idle
+bench-idle: $(STAMP) ## Subscriptions of many idle mailboxes over simulated days
+	@$(BIN)/python -m tests.bench.idle
+
+.PHONY: bench-fairness
+bench-fairness: $(STAMP) ## One mail beside another tenant's flood
+	@$(BIN)/python -m tests.bench.fairness
+
+.PHONY: chaos
+chaos: $(STAMP) ## Faults at every layer while mail is protected; prints what was injected and survived
+	@$(BIN)/python -m tests.chaos.run
+
 .PHONY: bench-qr
 bench-qr: $(STAMP) ## QR codes: time per picture (FOLDER=... for your own pictures)
 	@$(BIN)/python -m tests.bench.qr $(FOLDER)
