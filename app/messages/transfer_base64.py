@@ -15,6 +15,7 @@ from app.messages.transfer import Body, QuotedPrintableBody, RawSplice, Restorat
 _LINE = 76
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _BASE64_RUN = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
+_LINKED = re.compile(rb"(?i):\0?/\0?/|h\0?r\0?e\0?f\0?=")
 _FIRST_LINE = re.compile(rb"[A-Za-z0-9+/=]+")
 
 
@@ -37,6 +38,11 @@ class Base64Body(Body):
         """A space in the charset of the text."""
         self.layout, self.core = _layout(raw, eol)
         self.data = _decode_base64(self.core)
+        behind = b"".join([_decode_base64(piece) for piece in self.layout.tail.split(b"=") if len(piece) > 8])
+        if _LINKED.search(behind):
+            # Some readers read on behind the padding, where text of another encoding makes no sense.
+            self.data += behind
+            self.layout = self.layout._replace(tail=b"")
 
     @cached_property
     def defective(self) -> bool:

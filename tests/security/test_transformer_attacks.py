@@ -305,3 +305,11 @@ def test_a_marker_that_came_with_the_message_stays_and_ours_goes(front: bytes, b
     back = restore(front + done.content, gateway.open, done.undo)
     assert back.content == front.replace(OURS, b"") + raw
     assert back.failed == ()
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "utf-16le"])
+def test_base64_that_goes_on_behind_its_padding_hides_no_link(charset: str) -> None:
+    first, second = (base64.b64encode(text.encode(charset)) for text in ("<p>Hello", LINK + "!"))
+    assert first.endswith(b"=")
+    done = rewritten(message(first + b"\r\n" + second, f"text/html; charset={charset}", "base64"))
+    assert targets(done) == [EVIL]
