@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -20,6 +21,12 @@ from app.kit.postgres import DatabaseUrls, start_embedded
 from app.migrations.run import migrate
 
 TEMPLATE = "postern_template"
+
+# The same examples in every run, so that a failure is somebody's change and not today's dice; without deadlines,
+# since machines are noisy. HYPOTHESIS_PROFILE=explore (and `make fuzz`) look for new ones.
+hypothesis.settings.register_profile("repeat", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
 @pytest.fixture(scope="session")
