@@ -29,7 +29,7 @@ from app.kit.errors import Refused
 MAX_PATTERN: Final = 500
 MAX_RE2_BYTES: Final = 1 << 20
 _SCHEME_RE = re.compile(r"https?://", re.IGNORECASE)
-_HOST_RE = re.compile(r"(?P<mark>=|\*\.)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^/:?#*\s@\\]+)(?::(?P<port>[0-9]{1,5}))?\Z")
+_HOST_RE = re.compile(r"(?P<mark>=|\*\.)?(?P<host>\[[0-9A-Fa-f:.]+\]|(?!=)[^/:?#*\s@\\]+)(?::(?P<port>[0-9]{1,5}))?\Z")
 _SLASHES_RE = re.compile(r"/{2,}")
 
 

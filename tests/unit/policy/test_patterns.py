@@ -95,6 +95,10 @@ def test_an_expression_is_searched_in_the_whole_address() -> None:
         ("re2", "(?=x)"),
         ("re2", "a{1000}{1000}"),
         ("glob", "example.com"),
+        ("wildcard", "="),
+        ("wildcard", "=/path"),
+        ("wildcard", "==example.com"),
+        ("wildcard", "*.="),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_reason(kind: str, pattern: str) -> None:
