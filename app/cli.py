@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.kit.crypto import KeyRing
-from app.kit.errors import PosternError
+from app.kit.errors import PosternError, Refused
 from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -130,11 +130,24 @@ def inspect_url_command(
     url: Annotated[str, typer.Argument(metavar="URL")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask no source beyond this machine.")] = False,
+    feed: Annotated[
+        Path | None,
+        typer.Option(
+            "--feed",
+            metavar="FILE",
+            help="Local list of known links to go by; by default the one that POSTERN_FEED_FILE names. "
+            "The demo's is demo/feed.tsv in its data directory.",
+        ),
+    ] = None,
 ) -> None:
     """Show the verdict on an address, and why."""
+    from app.kit.logs import configure_logs
     from app.verdicts.inspect import inspect_url
 
-    inspection = inspect_url(url, feed_file=load_settings().feed_file, offline=offline)
+    configure_logs("warning", "inspect-url")  # unconfigured, logs go to standard output and into the JSON
+    if feed is not None and not feed.is_file():
+        raise Refused(f"There is no file {feed}. Nothing was looked at.", "no_input")
+    inspection = inspect_url(url, feed_file=feed or load_settings().feed_file, offline=offline)
     if as_json:
         typer.echo(json.dumps(inspection.as_json(), ensure_ascii=False, indent=2))
     else:

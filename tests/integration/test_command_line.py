@@ -85,6 +85,15 @@ def test_inspect_url_explains_itself_as_json(postern) -> None:  # type: ignore[n
     assert json.loads(done.stdout)["level"] in ("unknown", "suspicious", "malicious")
 
 
+def test_inspect_url_goes_by_the_feed_it_is_given(postern, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    feed = tmp_path / "feed.tsv"
+    feed.write_text("malicious\tbad.example\n")
+    asked = ("inspect-url", "https://bad.example/x", "--json", "--offline")
+    assert json.loads(postern(*asked).stdout)["level"] != "malicious"
+    assert json.loads(postern(*asked, "--feed", str(feed)).stdout)["level"] == "malicious"
+    assert "--feed" in postern("inspect-url", "--help").stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -92,6 +101,7 @@ def test_inspect_url_explains_itself_as_json(postern) -> None:  # type: ignore[n
         ("transform", ".", ".", "--gateway", GATEWAY),
         ("transform", ".", "out", "--gateway", "gw.example"),
         ("run", "nonsense"),
+        ("inspect-url", "https://a.example/", "--feed", "nowhere.tsv"),
         ("restore-mail", "--tenant", "x"),
     ],
 )
