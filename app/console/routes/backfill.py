@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
@@ -31,6 +32,29 @@ async def runs(request: Request, deps: Deps, visitor: Viewer) -> Response:
     return render(request, deps, "backfill.html", visitor=visitor, runs=found, domains=domains)
 
 
+@router.post("/backfill/choose", dependencies=[CheckedForm])
+async def choose(
+    visitor: ObjectConfigurer,
+    scope: Annotated[Scope, Form()],
+    days: Annotated[int, Form(ge=1, le=filling.MAX_DAYS)],
+    target: Annotated[str, Form(max_length=300)] = "",
+    address: Annotated[str, Form(max_length=300)] = "",
+) -> Response:
+    """From what was filled in to the page with the numbers, whose address names a mailbox by its number only."""
+    chosen = ""
+    if scope == "domain":
+        chosen = clean_query(target, 300)
+    elif scope == "mailbox":
+        async with visitor.work() as session:
+            found = await session.scalar(
+                select(MailboxRow.id).where(MailboxRow.address == clean_query(address, 300).lower())
+            )
+        if found is None:
+            raise NotFound("There is no such mailbox.")
+        chosen = str(found)
+    return go("/backfill/start?" + urlencode({"scope": scope, "target": chosen, "days": days}))
+
+
 @router.get("/backfill/start")
 async def ask(
     request: Request,
@@ -38,19 +62,11 @@ async def ask(
     visitor: ObjectConfigurer,
     scope: Annotated[Scope, Query()] = "tenant",
     target: Annotated[str, Query(max_length=300)] = "",
-    address: Annotated[str, Query(max_length=300)] = "",
     days: Annotated[int, Query(ge=1, le=filling.MAX_DAYS)] = 30,
 ) -> Response:
     """What a backfill would look through, in numbers, before it is started."""
     target = clean_query(target, 300)
     async with visitor.work() as session:
-        if scope == "mailbox" and address:
-            found = await session.scalar(
-                select(MailboxRow.id).where(MailboxRow.address == clean_query(address, 300).lower())
-            )
-            if found is None:
-                raise NotFound("There is no such mailbox.")
-            target = str(found)
         extent = await filling.backfill_extent(session, visitor.actor, scope, target, days, deps.clock())
     return render(
         request, deps, "backfill_start.html", visitor=visitor, scope=scope, target=target, days=days, extent=extent

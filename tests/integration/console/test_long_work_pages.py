@@ -43,7 +43,11 @@ async def test_a_backfill_says_in_numbers_what_it_touches_and_starts_once_confir
     tenant_id, browser, mailbox_id = await estate(console)
     await add_message(console, tenant_id, mailbox_id, received_at=console.clock())
     await add_mailbox(console, tenant_id, "out@nordwind.example", opted_out=True)
-    shown = await browser.page("/backfill/start?scope=mailbox&address=Ada@nordwind.example&days=7")
+    await browser.page("/backfill")
+    filled_in = {"scope": "mailbox", "target": "nordwind.example", "address": "Ada@nordwind.example", "days": "7"}
+    numbers = (await browser.post("/backfill/choose", filled_in)).headers["location"]
+    assert numbers == f"/backfill/start?scope=mailbox&target={mailbox_id}&days=7"
+    shown = await browser.page(numbers)
     assert 'data-mailboxes="1"' in shown
     assert "the last 7 days" in shown
     assert "1 message of this time was handled already" in shown
@@ -59,9 +63,8 @@ async def test_a_backfill_says_in_numbers_what_it_touches_and_starts_once_confir
     assert run.dry_run
     assert run.until - run.since == timedelta(days=7)
     assert 'data-state="waiting"' in await browser.page("/backfill")
-    assert (
-        await browser.get("/backfill/start?scope=mailbox&address=nobody@nordwind.example&days=7")
-    ).status_code == 404
+    nobody = {"scope": "mailbox", "address": "nobody@nordwind.example", "days": "7"}
+    assert (await browser.post("/backfill/choose", nobody)).status_code == 404
     again = await browser.post("/backfill", {"scope": "tenant", "days": "7"})
     assert again.status_code == 409
 
