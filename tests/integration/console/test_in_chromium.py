@@ -431,3 +431,19 @@ async def test_a_receipt_is_readable_without_signing_in_and_comes_by_itself(
             await page.get_by_test_id("receipt-download").click()
         assert (await download.value).suggested_filename.startswith("postern-receipt-")
     assert complaints == []
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE", "ja-JP"])
+async def test_a_mailbox_is_restored_or_left_out_without_scrolling_sideways(
+    console: Console, chromium: str, locale: str
+) -> None:
+    _, browser, _, _ = await fill(console)
+    complaints: list[str] = []
+    async with open_page(chromium, complaints, viewport={"width": 1280, "height": 800}, locale=locale) as page:
+        await carry_session(page, browser)
+        await page.goto(console.url + "/connector")
+        for button in ("restore-mailbox", "opt-out"):
+            await expect(page.get_by_test_id(button).first).to_be_visible()
+        table = page.get_by_test_id("mailboxes").locator("xpath=..")
+        assert await table.evaluate("element => element.scrollWidth <= element.clientWidth")
+    assert complaints == []

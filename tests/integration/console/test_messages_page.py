@@ -14,6 +14,7 @@ from app.protection.models import (
     MessageRow,
     RestoreRun,
 )
+from app.tenants.actor import Role
 from tests.integration.console.estate import add_click, add_mailbox, add_message, make_estate, rows
 from tests.integration.console.world import Console
 
@@ -225,3 +226,36 @@ async def test_pressing_a_column_head_again_turns_the_order_round(console: Conso
     back = LexborHTMLParser(page).css_first("a.sorter")
     assert back is not None
     assert back.attributes["href"] == "/messages"
+
+
+async def test_the_list_says_in_the_readers_words_why_a_message_was_left_as_it_was(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    await add_message(console, tenant_id, box, subject="A", state="skipped", reason="signed")
+    await add_message(console, tenant_id, box, subject="B", state="skipped", reason="a reason of a later version")
+    page = (await browser.get("/messages", headers={"accept-language": "de"})).text
+    assert set(rows(page, "reason")) == {"signiert: eine Änderung bräche die Signatur", "a reason of a later version"}
+
+
+async def test_evidence_of_a_click_is_in_the_readers_language(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    message_id = await add_message(console, tenant_id, box)
+    signal = {"code": "login_page", "fields": {"brand": "<Moor>"}, "text": "The page asks for a password, but …"}
+    unknown = {"code": "of_a_later_version", "fields": {}, "text": "Said by a later version."}
+    await add_click(
+        console, tenant_id, "malicious", "block", message_id=message_id, mailbox_id=box, evidence=[signal, unknown]
+    )
+    english = await browser.page(f"/messages/{message_id}")
+    german = (await browser.get(f"/messages/{message_id}", headers={"accept-language": "de"})).text
+    assert "The page asks for a password, but it does not belong to &lt;Moor&gt;." in english
+    assert "The page asks for a password" not in german
+    assert "&lt;Moor&gt;" in german
+    assert "Said by a later version." in german
+
+
+async def test_an_empty_list_leads_to_older_mail_only_who_may_protect_it(console: Console) -> None:
+    _, owner, _ = await make_estate(console)
+    assert rows(await owner.page("/messages"), "protect-older")
+    _, auditor, _ = await make_estate(console, Role.AUDITOR)
+    page = await auditor.page("/messages")
+    assert rows(page, "empty")
+    assert not rows(page, "protect-older")
