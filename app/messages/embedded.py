@@ -27,6 +27,7 @@ _STRIDE = 1_500
 _CELL_CHARACTERS = 160
 _MAX_JOINED = 6
 _MAX_IMAGES = 40
+_MAX_PIXELS = 150_000_000  # of all pictures of a message; a count and not a clock, so that results are repeatable
 _EMBEDDED_URL = re.compile(r"(?i)(?:https?:|www\.)")
 
 
@@ -36,6 +37,7 @@ class Pictures:
 
     writer: Writer
     seen: int = 0
+    pixels: int = 0
     plain: list[tuple[str, bytes]] = field(default_factory=list)
 
     def picture(self, data: bytes, part: str) -> bytes | None:
@@ -46,6 +48,13 @@ class Pictures:
         if self.seen > _MAX_IMAGES:
             self.writer.warn("not_covered", part, "The message has more pictures than are looked at for QR codes.")
             return None
+        pixels = qr.pixels(data)
+        if self.pixels + pixels > _MAX_PIXELS:
+            self.writer.warn(
+                "not_covered", part, "The message's pictures have more pixels than are looked at for QR codes."
+            )
+            return None
+        self.pixels += pixels
         scan = qr.scan(data)
         for note in scan.notes:
             self.writer.warn("qr_not_covered", part, f"A picture was not looked at for QR codes: {note}.")

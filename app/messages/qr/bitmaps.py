@@ -83,8 +83,13 @@ def _still(data: bytes) -> Bitmap | None:
     return None if bitmap is None else _eight_bit(bitmap)
 
 
+def frames_read(header: ImageHeader, limits: QrLimits) -> int:
+    """Return how many pictures of an animation are read at most."""
+    return min(limits.max_frames, max(1, limits.max_pixels * 2 // max(header.pixels, 1)))
+
+
 def _animation(data: bytes, header: ImageHeader, limits: QrLimits) -> Decoded | str:
-    most = min(limits.max_frames, max(1, limits.max_pixels * 2 // max(header.pixels, 1)))
+    most = frames_read(header, limits)
     try:
         done, animation = cv2.imdecodeanimation(np.frombuffer(data, np.uint8), 0, most + 1)
     except cv2.error:

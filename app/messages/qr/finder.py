@@ -2,7 +2,8 @@
 
 zxing-cpp reads first, because it is fast and reads most. Where it leaves something behind that has the
 finder patterns of a code, harder readings follow: other thresholds, enlarged, per color, and OpenCV's two
-detectors. A picture without finder patterns costs one reading and one scan.
+detectors. A picture without finder patterns costs one reading and one scan. One made of finder patterns would
+keep the decoders busy for minutes: it is made smaller until few enough are left, and that is said.
 
 References:
     ISO/IEC 18004, section 12 (finder pattern: dark and light runs of 1:1:3:1:1 modules).
@@ -11,6 +12,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, cast
 
@@ -19,6 +21,7 @@ import numpy as np
 import zxingcpp
 
 from app.messages.qr.bitmaps import Bitmap, gray, has_alpha, is_colored, on_ground, spread
+from app.messages.qr.crowds import is_crowded
 from app.messages.qr.patterns import has_contrast, pattern_places
 from app.messages.qr.types import Decoder, Point, QrCode, Quad, scaled
 
@@ -33,6 +36,9 @@ MOST_PLACES: Final = 60
 """Most places that look like finder patterns in a picture that is given to OpenCV."""
 _MOST_FOR_ARUCO: Final = 24
 _ONE_CODE_SIDE: Final = 400
+_CROWDED_PIXELS: Final = 1_000_000
+CROWDED: Final = "it has too many places that look like parts of a code and was only looked at made smaller"
+"""What is said of a picture that was not fully looked at."""
 
 
 class _Reading(NamedTuple):
@@ -45,7 +51,23 @@ class _Reading(NamedTuple):
     inverted: bool
 
 
+class _Crowded(Exception):
+    """A plane has more finder patterns than a decoder may be given."""
+
+
+class Look(NamedTuple):
+    """The codes of a bitmap, each once, and whether it was looked at only made smaller (:data:`CROWDED`)."""
+
+    codes: list[QrCode]
+    crowded: bool
+
+
 def find_in_bitmap(bitmap: Bitmap, max_codes: int, frame: int = 0, orientation: int = 1) -> list[QrCode]:
+    """Find the codes of one bitmap; see :func:`look` for what was not fully looked at."""
+    return look(bitmap, max_codes, frame, orientation).codes
+
+
+def look(bitmap: Bitmap, max_codes: int, frame: int = 0, orientation: int = 1) -> Look:
     """Find the codes of one bitmap.
 
     Args:
@@ -56,23 +78,46 @@ def find_in_bitmap(bitmap: Bitmap, max_codes: int, frame: int = 0, orientation: 
             turned bitmap; coordinates are those of the bitmap given.
 
     Returns:
-        The codes, each once.
+        The codes, each once, and whether all of the bitmap was looked at as it is.
     """
-    if min(bitmap.shape[:2]) < _MIN_SIDE:
-        return []
     found: list[_Reading] = []
+    crowded = False
+    if min(bitmap.shape[:2]) < _MIN_SIDE:
+        return Look([], crowded)
     for plane in _planes(bitmap):
         for reading in found:
             _cover(plane.pixels, scaled(reading.corners, plane.scale))
-        for _ in range(_MAX_ROUNDS):
-            readings = _read_plane(plane, orientation, bool(found))
-            new = [reading for reading in readings if _is_new(reading, found)]
-            found += new
-            if not new or len(found) >= max_codes:
-                break
-            for reading in new:
-                _cover(plane.pixels, scaled(reading.corners, plane.scale))
-    return [_code(reading, frame) for reading in found[:max_codes]]
+        left: _Plane | None = plane
+        while left is not None:
+            try:
+                _read_rounds(left, orientation, found, max_codes)
+            except _Crowded:
+                crowded = True
+                left = _less_crowded(left)
+            else:
+                left = None
+    return Look([_code(reading, frame) for reading in found[:max_codes]], crowded)
+
+
+def _read_rounds(plane: _Plane, orientation: int, found: list[_Reading], max_codes: int) -> None:
+    """Add the codes of a plane to those found, and paint over each, as long as there are more."""
+    for _ in range(_MAX_ROUNDS):
+        readings = _read_plane(plane, orientation, bool(found))
+        new = [reading for reading in readings if _is_new(reading, found)]
+        found += new
+        if not new or len(found) >= max_codes:
+            break
+        for reading in new:
+            _cover(plane.pixels, scaled(reading.corners, plane.scale))
+
+
+def _less_crowded(plane: _Plane) -> _Plane | None:
+    """Return a plane made so small that little structure is left: a million pixels, or a quarter of them."""
+    factor = math.sqrt(min(_CROWDED_PIXELS, plane.pixels.size / 4) / plane.pixels.size)
+    if min(plane.pixels.shape) * factor < _MIN_SIDE:
+        return None
+    smaller, scale = _reduced(plane.pixels, max(1, round(max(plane.pixels.shape) * factor)))
+    return _Plane(smaller, plane.scale * scale, plane.first)
 
 
 def _code(reading: _Reading, frame: int) -> QrCode:
@@ -175,6 +220,8 @@ def _opencv_smoothed(plane: Bitmap, orientation: int) -> list[_Reading]:
 
 
 def _zxing(plane: Bitmap, binarizer: zxingcpp.Binarizer = zxingcpp.Binarizer.LocalAverage) -> list[_Reading]:
+    if is_crowded(plane):
+        raise _Crowded
     codes = zxingcpp.read_barcodes(plane, formats=_FORMATS, text_mode=zxingcpp.TextMode.Plain, binarizer=binarizer)
     return [_from_zxing(code, 1.0, plane) for code in codes if code.text]
 
@@ -217,6 +264,8 @@ def _zxing_enlarged(plane: Bitmap) -> list[_Reading]:
     if max(plane.shape) > _SMALL_SIDE:
         return []
     large = cv2.resize(plane, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC).astype(np.uint8, copy=False)
+    if is_crowded(large):
+        raise _Crowded
     codes = zxingcpp.read_barcodes(large, formats=_FORMATS, text_mode=zxingcpp.TextMode.Plain)
     return [_from_zxing(code, 2.0, large) for code in codes if code.text]
 

@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from app.messages.qr.bitmaps import Bitmap, gray, load, on_ground
-from app.messages.qr.finder import find_in_bitmap
+from app.messages.qr.bitmaps import Bitmap, frames_read, gray, load, on_ground
+from app.messages.qr.finder import CROWDED, find_in_bitmap, look
+from app.messages.qr.headers import read_header
 from app.messages.qr.types import QrCode, QrLimits, QrScan, reading_order
 
 DEFAULT_LIMITS: Final = QrLimits()
@@ -59,12 +60,31 @@ def scan(image_bytes: bytes, limits: QrLimits = DEFAULT_LIMITS) -> QrScan:
     if isinstance(decoded, str):
         return QrScan((), (decoded,))
     codes: list[QrCode] = []
+    notes = list(decoded.notes)
     for number, bitmap in enumerate(decoded.frames):
         if number and np.array_equal(bitmap, decoded.frames[number - 1]):
             continue
-        found = find_in_bitmap(bitmap, limits.max_codes, number, decoded.header.orientation)
+        found, crowded = look(bitmap, limits.max_codes, number, decoded.header.orientation)
+        if crowded and CROWDED not in notes:
+            notes.append(CROWDED)
         codes += [code for code in found if not any(_same(code, other) for other in codes)]
-    return QrScan(reading_order(codes)[: limits.max_codes], decoded.notes)
+    return QrScan(reading_order(codes)[: limits.max_codes], tuple(notes))
+
+
+def pixels(image_bytes: bytes, limits: QrLimits = DEFAULT_LIMITS) -> int:
+    """Return how many pixels :func:`scan` would look at, as the header says.
+
+    Args:
+        image_bytes: A PNG, JPEG, GIF, WebP or BMP file.
+        limits: What may be decoded.
+
+    Returns:
+        Pixels of all frames that are read at most; 0 for what would not be decoded at all.
+    """
+    header = read_header(image_bytes)
+    if header is None or not 0 < header.pixels <= limits.max_pixels or len(image_bytes) > limits.max_bytes:
+        return 0
+    return header.pixels * (frames_read(header, limits) if header.animated else 1)
 
 
 def _same(code: QrCode, other: QrCode) -> bool:

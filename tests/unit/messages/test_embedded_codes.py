@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zxingcpp
 
-from app.messages import FoundLink, LinkAction, LinkKind, qr, restore, restore_body, transform, transform_body
+from app.messages import FoundLink, LinkAction, LinkKind, embedded, qr, restore, restore_body, transform, transform_body
 from tests.unit.messages.gateway_double import GATEWAY, GatewayDouble, message, multipart, part
 
 TARGET = "http://evil.example/login"
@@ -117,3 +117,11 @@ def test_a_code_that_says_no_address_is_none_of_ours() -> None:
 def test_a_picture_that_cannot_be_read_is_left(data: bytes) -> None:
     raw = _mail(data)
     assert transform(raw, GatewayDouble().plan(qr="deface")).content == raw
+
+
+def test_pictures_beyond_a_messages_pixels_are_left_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "_MAX_PIXELS", qr.pixels(picture()) * 2)
+    images = [part(base64.encodebytes(picture()).replace(b"\n", b"\r\n"), "image/png", "base64") for _ in range(3)]
+    done = transform(multipart(part("<p>Scan</p>", "text/html"), *images), GatewayDouble().plan())
+    assert [link.link.url for link in done.links] == [TARGET, TARGET]
+    assert ["pixels" in warning.message for warning in done.warnings] == [True]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import zxingcpp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.messages import qr
 from app.messages.qr import patterns
+from app.messages.qr.crowds import is_crowded
+from app.messages.qr.finder import CROWDED
 from app.messages.qr.headers import read_header
 from tests.unit.messages import qr_pictures as pictures
 from tests.unit.messages.qr_pictures import EXTENSIONS, TEXT
@@ -212,6 +216,53 @@ def test_a_picture_made_of_finder_patterns_is_not_given_to_the_searches_that_it_
     monkeypatch.setattr(cv2, "QRCodeDetector", fail)
     monkeypatch.setattr(cv2, "QRCodeDetectorAruco", fail)
     assert texts(pictures.file(image)) == []
+
+
+def _crowd(side: int) -> pictures.Picture:
+    ring = np.pad(np.pad(np.pad(np.zeros((3, 3), np.uint8), 1, constant_values=1), 1), 1, constant_values=1)
+    return np.tile(ring * 255, (side // 9 + 1, side // 9 + 1))[:side, :side].astype(np.uint8)
+
+
+def test_a_picture_of_thousands_of_finder_patterns_is_never_given_to_a_decoder_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[int] = []
+    read = zxingcpp.read_barcodes
+
+    def reading(plane: pictures.Picture, **options: Any) -> object:
+        given.append(plane.size)
+        return read(plane, **options)
+
+    monkeypatch.setattr(zxingcpp, "read_barcodes", reading)
+    scan = qr.scan(pictures.file(_crowd(1500)))
+    assert scan.codes == ()
+    assert scan.notes == (CROWDED,)
+    assert given
+    assert max(given) <= 1_000_000
+
+
+def test_a_code_among_thousands_of_finder_patterns_is_found_and_what_was_not_looked_at_is_said() -> None:
+    image = _crowd(1500)
+    part = pictures.picture(scale=12)
+    image[200 : 200 + part.shape[0], 200 : 200 + part.shape[1]] = part
+    scan = qr.scan(pictures.file(image))
+    assert [code.text for code in scan.codes] == [TEXT]
+    assert scan.notes == (CROWDED,)
+    assert scan.codes[0].box[0] == pytest.approx(200, abs=60)
+
+
+def test_noise_is_no_crowd_of_finder_patterns() -> None:
+    noise = np.random.default_rng(1).choice(np.array([0, 255], np.uint8), (1000, 1000))
+    assert not is_crowded(noise)
+    assert is_crowded(_crowd(1000))
+    assert is_crowded((_crowd(1000) // 16 + np.linspace(0, 200, 1000).astype(np.uint8)[None]).astype(np.uint8))
+
+
+def test_the_pixels_of_all_pictures_of_an_animation_count() -> None:
+    still = pictures.on_canvas(60, 50, (pictures.picture(scale=1), 5, 5))
+    assert qr.pixels(pictures.file(still)) == 3000
+    assert qr.pixels(pictures.animation([still, still[::-1].copy()])) == 30_000
+    assert qr.pixels(b"no picture") == 0
 
 
 def test_at_most_the_allowed_number_of_codes_is_given() -> None:
