@@ -13,7 +13,7 @@ from connectors.base.errors import (
     Transient,
 )
 from connectors.base.types import AccessCheck, CheckStatus, Mailbox
-from connectors.google import errors, sdk
+from connectors.google import directory, errors, sdk
 from connectors.google.client import GoogleClient
 from connectors.google.config import SCOPE_FULL, SCOPE_USERS, GoogleConfig
 from connectors.google.tokens import works
@@ -103,12 +103,29 @@ async def _directory(client: GoogleClient) -> AccessCheck:
     request = sdk.directory_users(client.config.admin_base).list(
         customer="my_customer", maxResults=1, fields="users(id)"
     )
-    return await _probe(
+    link = f"{client.config.admin_console}/ac/roles"
+    check = await _probe(
         key,
         client.directory(request, "listing the organisation's users"),
         "The organisation's users can be listed.",
         "Sign in with an administrator who may read users (role User Management or Super Admin).",
-        f"{client.config.admin_console}/ac/roles",
+        link,
+    )
+    if check.status is not _P:
+        return check
+    # A help desk may list users too; whoever binds the organisation has to administer it.
+    try:
+        is_admin = await directory.administers(client, client.admin_address)
+    except ConnectorError as error:
+        return AccessCheck(key, CheckStatus.UNKNOWN, str(error), "Check again in a few minutes.", link)
+    if is_admin is True:
+        return check
+    return AccessCheck(
+        key,
+        CheckStatus.FAILED,
+        "The signed-in person is not a super administrator of this organisation.",
+        "Sign in with a super administrator's account.",
+        link,
     )
 
 
