@@ -52,9 +52,7 @@ async def restore_and_wait(
             tenant_id, name = await find_tenant(database, tenant)
             target = await target_of(database, tenant_id, scope)
             async with database.tenant(tenant_id) as session:
-                preview = RestoreRun(
-                    tenant_id=tenant_id, id=0, scope=scope.kind, target=target, last_message_id=2**62
-                )
+                preview = RestoreRun(tenant_id=tenant_id, id=0, scope=scope.kind, target=target, last_message_id=2**62)
                 count = len(list(await session.scalars(to_restore(preview).where(text("restore_run >= 0")))))
             what = f"{count} messages of {name} ({scope.kind} {scope.target})".replace("(tenant )", "(everything)")
             if confirm is not None and not confirm(f"Give {what} their original links back?"):

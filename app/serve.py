@@ -267,9 +267,7 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
                 from app.console.app import create_console
                 from app.console.deps import ConsoleDeps
 
-                otherwise = create_console(
-                    ConsoleDeps(settings, runtime.db, runtime.keyring, runtime.providers)
-                )
+                otherwise = create_console(ConsoleDeps(settings, runtime.db, runtime.keyring, runtime.providers))
                 checks["console"] = check
         role = roles[0] if len(roles) == 1 else "web"
         app = Health(role, checks, ByPath(routes, otherwise))

@@ -51,9 +51,7 @@ class Postgres:
         name = f"test_{uuid.uuid4().hex}"
         with psycopg.connect(self.urls("postgres").owner, autocommit=True) as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(TEMPLATE)
-                )
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(TEMPLATE))
             )
         return self.urls(name)
 
@@ -61,9 +59,7 @@ class Postgres:
         """Remove a database; connections that are left are closed."""
         name = urls.app.split("?")[0].rsplit("/", 1)[1]
         with psycopg.connect(self.urls("postgres").owner, autocommit=True) as connection:
-            connection.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture(scope="session")

@@ -160,9 +160,7 @@ BRANDS: Final[tuple[Brand, ...]] = (
     _brand("evri", "evri.com", fuzzy=False),
     _brand("postnl", "postnl.nl postnl.com"),
     # Social and media
-    _brand(
-        "facebook", "facebook.com fb.com facebookmail.com fb.me meta.com facebook.net fbcdn.net metamail.com"
-    ),
+    _brand("facebook", "facebook.com fb.com facebookmail.com fb.me meta.com facebook.net fbcdn.net metamail.com"),
     _brand("instagram", "instagram.com instagr.am cdninstagram.com"),
     _brand("whatsapp", "whatsapp.com wa.me whatsapp.net"),
     _brand("linkedin", "linkedin.com lnkd.in licdn.com linkedin-ei.com"),

@@ -54,9 +54,7 @@ _LOOKS_LIKE: Final[dict[str, str]] = {
     ".": "\u3002\u2024",
 }
 
-_TABLE: Final[dict[int, str]] = {
-    ord(letter): plain for plain, letters in _LOOKS_LIKE.items() for letter in letters
-}
+_TABLE: Final[dict[int, str]] = {ord(letter): plain for plain, letters in _LOOKS_LIKE.items() for letter in letters}
 
 _PERFECT_TWINS: Final = frozenset(
     # Cyrillic, Greek, Armenian
@@ -66,9 +64,7 @@ _PERFECT_TWINS: Final = frozenset(
 )
 
 # Latin shapes that imitate other Latin letters. Applied to both sides before comparing.
-_ASCII_DIGITS: Final = str.maketrans(
-    {"0": "o", "1": "l", "i": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b"}
-)
+_ASCII_DIGITS: Final = str.maketrans({"0": "o", "1": "l", "i": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b"})
 _ASCII_PAIRS: Final = (("rn", "m"), ("vv", "w"), ("cl", "d"), ("nn", "m"))
 
 _SCRIPT_GROUPS: Final[tuple[frozenset[str], ...]] = (

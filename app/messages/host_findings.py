@@ -18,20 +18,17 @@ TEMPLATES: Final[Mapping[str, str]] = MappingProxyType(
         "ip_host": "The link goes to the numeric address {address} instead of to a name.",
         "ip_host_disguised": "The link goes to the numeric address {address}, spelt as “{written}” "
         "so that it is not recognised as one.",
-        "user_information": "The address begins with “{shown}” to look like another site, "
-        "but it leads to {host}.",
+        "user_information": "The address begins with “{shown}” to look like another site, but it leads to {host}.",
         "shortener": "The link was made with the URL shortener {service}, so where it ends cannot be seen.",
         "punycode": "The site's name {shown} is written with letters beyond a to z (in full: {host}).",
-        "mixed_script": "The site's name {shown} mixes letters of different alphabets ({scripts}) "
-        "that look alike.",
+        "mixed_script": "The site's name {shown} mixes letters of different alphabets ({scripts}) that look alike.",
         "homograph": "The site's name {shown} uses foreign letters to look like {target}, which it is not.",
         "homograph_unnamed": "The site's name {shown} is made only of {scripts} letters "
         "that look like Latin ones (“{looks_like}”).",
         "lookalike": "The site's name {shown} is spelt almost like {target}, which it is not.",
         "embedded": "The address contains “{target}”, but it leads to {domain}.",
         "other_suffix": "The site {domain} has the name of {target} under another ending.",
-        "affixed": "The site {domain} puts “{added}” beside the name of {target}, "
-        "to which it does not belong.",
+        "affixed": "The site {domain} puts “{added}” beside the name of {target}, to which it does not belong.",
         "text_mismatch": "The text shows {shown}, but the link leads to {host}.",
     }
 )
@@ -66,9 +63,7 @@ class HostFinding:
         return dict(self.fields).get(name, "")
 
 
-def finding(
-    code: str, strength: Strength, about: Literal["", "own", "brand"] = "", **fields: str
-) -> HostFinding:
+def finding(code: str, strength: Strength, about: Literal["", "own", "brand"] = "", **fields: str) -> HostFinding:
     """Build a finding.
 
     Raises:

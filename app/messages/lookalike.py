@@ -56,9 +56,7 @@ CARRIERS: Final[frozenset[str]] = words("""
 """)
 """Registrable domains whose hosts carry their customers' names as a matter of course."""
 
-_CYRILLIC_SUFFIXES: Final = frozenset(
-    {"ru", "su", "ua", "by", "bg", "rs", "mk", "kz", "kg", "mn", "tj", "uz", "me"}
-)
+_CYRILLIC_SUFFIXES: Final = frozenset({"ru", "su", "ua", "by", "bg", "rs", "mk", "kz", "kg", "mn", "tj", "uz", "me"})
 _GREEK_SUFFIXES: Final = frozenset({"gr", "cy", "eu"})
 _MIN_FUZZY: Final = 6
 _MIN_OWN_FUZZY: Final = 5
@@ -216,9 +214,7 @@ def _foreign_letters(host: str, shown: str, imitates: bool) -> list[HostFinding]
             continue
         scripts = confusables.scripts_of(label)
         if confusables.is_suspicious_mix(scripts):
-            findings.append(
-                finding("mixed_script", "strong", shown=shown, scripts=confusables.script_names(scripts))
-            )
+            findings.append(finding("mixed_script", "strong", shown=shown, scripts=confusables.script_names(scripts)))
             break
         if not imitates and "LATIN" not in scripts and confusables.is_whole_script_confusable(label):
             suffix = host.rpartition(".")[2]
@@ -353,9 +349,7 @@ def _edits_allowed(name: str) -> int:
 def _is_inflection(label: str, name: str) -> bool:
     """Whether a label is the name with a plural or genitive s, or a number at its end."""
     longer, shorter = (label, name) if len(label) > len(name) else (name, label)
-    return longer.startswith(shorter) and (
-        longer[len(shorter) :] in ("s", "es") or longer[len(shorter) :].isdigit()
-    )
+    return longer.startswith(shorter) and (longer[len(shorter) :] in ("s", "es") or longer[len(shorter) :].isdigit())
 
 
 def _deletions(text: str, depth: int) -> set[str]:

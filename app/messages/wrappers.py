@@ -213,11 +213,7 @@ _ANY_SCHEME_RE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:(?!\d)")
 
 def _as_web_address(inner: str) -> str | None:
     """Return an inner address if it leads to the web, given a scheme where it has none; else None."""
-    inner = (
-        _COLLAPSED_RE.sub(r"\1://", inner.strip(), count=1)
-        if _COLLAPSED_RE.match(inner.strip())
-        else inner.strip()
-    )
+    inner = _COLLAPSED_RE.sub(r"\1://", inner.strip(), count=1) if _COLLAPSED_RE.match(inner.strip()) else inner.strip()
     if not _WEB_SCHEME_RE.match(inner):
         if _ANY_SCHEME_RE.match(inner) or "." not in inner.partition("/")[0]:
             return None

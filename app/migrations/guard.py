@@ -15,9 +15,7 @@ _TENANT = "NULLIF(current_setting('postern.tenant_id', true), '')::uuid"
 def guard(table: str, privileges: str = "SELECT, INSERT, UPDATE, DELETE") -> None:
     """Show and accept rows of the transaction's tenant alone; without a tenant, none."""
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
-    op.execute(
-        f"CREATE POLICY tenant_only ON {table} USING (tenant_id = {_TENANT}) WITH CHECK (tenant_id = {_TENANT})"
-    )
+    op.execute(f"CREATE POLICY tenant_only ON {table} USING (tenant_id = {_TENANT}) WITH CHECK (tenant_id = {_TENANT})")
     grant(table, privileges)
 
 

@@ -118,9 +118,7 @@ class IdentityProvider(Protocol):
     async def sign_in_url(self, redirect_uri: str, state: str, nonce: str, code_challenge: str) -> str:
         """Address of the provider's sign-in page (S256 challenge)."""
 
-    async def finish_sign_in(
-        self, code: str, redirect_uri: str, code_verifier: str, nonce: str
-    ) -> SignedIn:
+    async def finish_sign_in(self, code: str, redirect_uri: str, code_verifier: str, nonce: str) -> SignedIn:
         """Exchange the code, validate the id_token (signature, issuer, audience, nonce, times).
 
         Raises:

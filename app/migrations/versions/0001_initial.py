@@ -184,9 +184,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_message_events")),
     )
-    op.create_index(
-        "ix_message_events_message", "message_events", ["tenant_id", "message_id", "id"], unique=False
-    )
+    op.create_index("ix_message_events_message", "message_events", ["tenant_id", "message_id", "id"], unique=False)
     op.create_table(
         "message_links",
         sa.Column("tenant_id", sa.UUID(), nullable=False),
@@ -247,9 +245,7 @@ def upgrade() -> None:
             name=op.f("uq_messages_tenant_id_mailbox_id_external_id"),
         ),
     )
-    op.create_index(
-        "ix_messages_current", "messages", ["tenant_id", "mailbox_id", "current_id"], unique=False
-    )
+    op.create_index("ix_messages_current", "messages", ["tenant_id", "mailbox_id", "current_id"], unique=False)
     op.create_index("ix_messages_seen", "messages", ["tenant_id", "seen_at"], unique=False)
     op.create_index("ix_messages_state", "messages", ["tenant_id", "state"], unique=False)
     op.create_table(
@@ -259,9 +255,7 @@ def upgrade() -> None:
         sa.Column("scope", sa.String(), nullable=False),
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("requested_by", sa.String(), nullable=False),
-        sa.Column(
-            "requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("state", sa.String(), server_default="waiting", nullable=False),
         sa.Column("total", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("restored", sa.BigInteger(), server_default="0", nullable=False),

@@ -26,9 +26,7 @@ async def _tenant(database: Database, external_id: str) -> uuid.UUID:
     tenant_id = uuid.uuid4()
     async with database.tenant(tenant_id) as session:
         session.add(Tenant(tenant_id=tenant_id, name="N", provider="microsoft", external_id=external_id))
-        session.add(
-            MailboxRow(tenant_id=tenant_id, external_id="m", address="a@a.example", domain="a.example")
-        )
+        session.add(MailboxRow(tenant_id=tenant_id, external_id="m", address="a@a.example", domain="a.example"))
     return tenant_id
 
 
@@ -79,9 +77,7 @@ async def test_the_audit_record_cannot_be_changed_or_removed(database: Database)
                 await session.execute(text(statement))
 
 
-async def test_a_role_that_can_bypass_row_security_is_refused(
-    database: Database, database_urls: DatabaseUrls
-) -> None:
+async def test_a_role_that_can_bypass_row_security_is_refused(database: Database, database_urls: DatabaseUrls) -> None:
     await database.check_role()
     owner = Database(database_urls.owner)
     try:

@@ -193,10 +193,7 @@ def test_skeletons_and_scripts() -> None:
 
 
 def test_own_domains_that_are_not_valid_are_passed_over() -> None:
-    assert (
-        inspect_host("contosso.com", frozenset({"", "!!", "192.0.2.1", "contoso.com."}))[0].code
-        == "lookalike"
-    )
+    assert inspect_host("contosso.com", frozenset({"", "!!", "192.0.2.1", "contoso.com."}))[0].code == "lookalike"
 
 
 @given(st.text(alphabet="abcdeilmnoprst0135-.", min_size=1, max_size=60), st.text(max_size=20))

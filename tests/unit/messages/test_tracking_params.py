@@ -77,9 +77,7 @@ def test_a_tenants_pattern_is_obeyed_in_signed_addresses() -> None:
     assert remove("https://example.com/?sig=1&ref=x&gclid=2", ["ref"]) == "https://example.com/?sig=1&gclid=2"
 
 
-@pytest.mark.parametrize(
-    "pattern", ["(", "(?=a)", "\\1", "a{5000}", "x" * (MAX_PATTERN_LENGTH + 1), "\ud800"]
-)
+@pytest.mark.parametrize("pattern", ["(", "(?=a)", "\\1", "a{5000}", "x" * (MAX_PATTERN_LENGTH + 1), "\ud800"])
 def test_patterns_that_re2_does_not_take_are_refused_by_name(pattern: str) -> None:
     with pytest.raises(PatternError, match=r"pattern"):
         check_pattern(pattern)

@@ -63,9 +63,7 @@ def base64_of(url: str) -> str:
             "Check Point Harmony Email",
         ),
         (
-            "https://protect.checkpoint.com/v2/r01/___"
-            + TARGET.replace("://", ":/")
-            + "___.YzJ1Om9yZzphOm86",
+            "https://protect.checkpoint.com/v2/r01/___" + TARGET.replace("://", ":/") + "___.YzJ1Om9yZzphOm86",
             "Check Point Harmony Email",
         ),
         (
@@ -73,9 +71,7 @@ def base64_of(url: str) -> str:
             "Check Point Harmony Email",
         ),
         (
-            "https://eu-central-1.protection.sophos.com/?d=example.org&u="
-            + base64_of(TARGET)
-            + "&i=x&t=y&h=z",
+            "https://eu-central-1.protection.sophos.com/?d=example.org&u=" + base64_of(TARGET) + "&i=x&t=y&h=z",
             "Sophos Time-of-Click",
         ),
         (
@@ -235,10 +231,7 @@ def test_the_first_of_doubled_parameters_and_undecoded_ampersands_are_read() -> 
 
 
 def test_bytes_that_are_not_utf_8_keep_their_escapes() -> None:
-    assert (
-        unwrap("https://www.google.com/url?q=https%3A%2F%2Fexample.org%2F%E9").url
-        == "https://example.org/%E9"
-    )
+    assert unwrap("https://www.google.com/url?q=https%3A%2F%2Fexample.org%2F%E9").url == "https://example.org/%E9"
 
 
 def test_very_long_addresses_are_not_opened() -> None:
