@@ -95,6 +95,7 @@ ENDPOINTS = [
     post("/messages/{message_id}/move", CONFIGURE, names="message_id", place="quarantine", why="because"),
     post("/quarantine/{move_id}/release", CONFIGURE, names="move_id"),
     get("/backfill", VIEW),
+    post("/backfill/choose", CONFIGURE, scope="tenant", days="3"),
     get("/backfill/start", CONFIGURE, names="mailbox_id", query="?scope=mailbox&target={mailbox_id}"),
     post("/backfill", CONFIGURE, names="mailbox_id", scope="mailbox", target="{mailbox_id}", days="3"),
     post("/backfill/{backfill_id}/cancel", CONFIGURE, names="backfill_id"),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import Response
 from sqlalchemy import select
 
-from app.console.access import CheckedForm, Deps, ObjectConfigurer, Viewer
+from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, Viewer
 from app.console.pages import go, render
 from app.console.routes.filters import RowId
 from app.console.words import clean_query
@@ -34,7 +34,7 @@ async def runs(request: Request, deps: Deps, visitor: Viewer) -> Response:
 
 @router.post("/backfill/choose", dependencies=[CheckedForm])
 async def choose(
-    visitor: ObjectConfigurer,
+    visitor: Configurer,
     scope: Annotated[Scope, Form()],
     days: Annotated[int, Form(ge=1, le=filling.MAX_DAYS)],
     target: Annotated[str, Form(max_length=300)] = "",
