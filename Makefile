@@ -33,7 +33,7 @@ reset: $(STAMP) ## Remove the data of `make run`
 
 .PHONY: test
 test: $(STAMP) ## All tests, on a real database, real HTTP and (where installed) a real browser
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --benchmark-disable
 
 .PHONY: check
 check: $(STAMP) ## Lint, types, imports
