@@ -18,7 +18,7 @@ from app.protection.reach import any_work
 from app.protection.restore import run_mailbox
 from app.protection.runtime import Runtime, grant_of
 from app.protection.service import import_mailboxes
-from app.protection.sync import finish_half_written, open_work, stop_tenant, sync_mailbox
+from app.protection.sync import open_work, stop_tenant, sync_mailbox
 from app.tenants.models import Domain, Session, Tenant, UsedState
 from connectors.base.errors import AccessRevoked, ConnectorError, PermissionMissing, Throttled, Transient
 
@@ -114,7 +114,9 @@ async def stop_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
     work = await any_work(runtime, tenant_id, mailbox_id)
     if work is None:
         return
-    await finish_half_written(runtime, tenant_id, mailbox_id)
+    async with runtime.db.tenant(tenant_id) as session:
+        # What is half written is finished by a sync, under the mailbox's lock: this job holds the subscription's.
+        await queue.defer_sync(session, tenant_id, mailbox_id)
     try:
         await subscriptions.stop(runtime, work)
     except ConnectorError as error:
