@@ -370,12 +370,7 @@ async def drain_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int)
         row = await session.get(Offboarding, tenant_id)
         if row is None or row.state == "deleting":
             return
-        rows = await session.execute(
-            select(MessageRow.id, MessageRow.external_id).where(
-                MessageRow.mailbox_id == mailbox_id, MessageRow.state == MessageState.WRITING.value
-            )
-        )
-        writing = [journal.Pending(found.id, found.external_id, fresh=False) for found in rows]
+        writing = await journal.half_written(session, mailbox_id)
     work = await any_work(runtime, tenant_id, mailbox_id)
     if work is None:
         return
