@@ -62,6 +62,31 @@ def mailbox_lock(tenant_id: uuid.UUID, mailbox_id: int) -> str:
     return f"mailbox:{tenant_id}:{mailbox_id}"
 
 
+async def _defer_mailbox(
+    session: AsyncSession,
+    task: str,
+    tenant_id: uuid.UUID,
+    mailbox_id: int,
+    lock: str,
+    name: str,
+    *,
+    priority: int,
+    at: datetime | None = None,
+    **more: int | bool,
+) -> bool:
+    """Defer a job about one mailbox in its tenant's queue; ``name`` says which waiting jobs are equal."""
+    return await defer(
+        session,
+        task,
+        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, **more},
+        queue=tenant_queue(tenant_id),
+        lock=lock,
+        queueing_lock=f"{name}:{lock}",
+        priority=priority,
+        at=at,
+    )
+
+
 async def defer_sync(
     session: AsyncSession,
     tenant_id: uuid.UUID,
@@ -194,28 +219,14 @@ async def defer_switch(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: 
     """Start (subscribe, then sync) or stop (unsubscribe) a mailbox."""
     task = START if on else STOP
     lock = subscription_lock(tenant_id, mailbox_id)
-    return await defer(
-        session,
-        task,
-        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id},
-        queue=tenant_queue(tenant_id),
-        lock=lock,
-        queueing_lock=f"{task}:{lock}",
-        priority=NOTIFIED_PRIORITY,
-    )
+    return await _defer_mailbox(session, task, tenant_id, mailbox_id, lock, task, priority=NOTIFIED_PRIORITY)
 
 
 async def defer_renew(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, *, anew: bool) -> bool:
     """Renew a mailbox's subscription, or make it ``anew`` where the provider removed it."""
     lock = subscription_lock(tenant_id, mailbox_id)
-    return await defer(
-        session,
-        RENEW,
-        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "anew": anew},
-        queue=tenant_queue(tenant_id),
-        lock=lock,
-        queueing_lock=f"renew:{anew}:{lock}",
-        priority=NOTIFIED_PRIORITY,
+    return await _defer_mailbox(
+        session, RENEW, tenant_id, mailbox_id, lock, f"renew:{anew}", priority=NOTIFIED_PRIORITY, anew=anew
     )
 
 
@@ -224,15 +235,16 @@ async def defer_restore(
 ) -> bool:
     """Restore one mailbox's part of a run."""
     lock = mailbox_lock(tenant_id, mailbox_id)
-    return await defer(
+    return await _defer_mailbox(
         session,
         RESTORE,
-        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "run_id": run_id},
-        queue=tenant_queue(tenant_id),
-        lock=lock,
-        queueing_lock=f"restore:{run_id}:{lock}",
+        tenant_id,
+        mailbox_id,
+        lock,
+        f"restore:{run_id}",
         priority=RESTORE_PRIORITY if at is None else PUT_OFF_PRIORITY,
         at=at,
+        run_id=run_id,
     )
 
 
@@ -253,15 +265,16 @@ async def defer_backfill(
 ) -> bool:
     """Go on with one mailbox's part of a backfill."""
     lock = mailbox_lock(tenant_id, mailbox_id)
-    return await defer(
+    return await _defer_mailbox(
         session,
         BACKFILL,
-        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "run_id": run_id},
-        queue=tenant_queue(tenant_id),
-        lock=lock,
-        queueing_lock=f"backfill:{run_id}:{lock}",
+        tenant_id,
+        mailbox_id,
+        lock,
+        f"backfill:{run_id}",
         priority=BACKFILL_PRIORITY,
         at=at,
+        run_id=run_id,
     )
 
 
@@ -270,15 +283,16 @@ async def defer_move(
 ) -> bool:
     """Move a message to where it was asked to be moved, or back."""
     lock = mailbox_lock(tenant_id, mailbox_id)
-    return await defer(
+    return await _defer_mailbox(
         session,
         MOVE,
-        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id, "move_id": move_id},
-        queue=tenant_queue(tenant_id),
-        lock=lock,
-        queueing_lock=f"move:{move_id}:{lock}",
+        tenant_id,
+        mailbox_id,
+        lock,
+        f"move:{move_id}",
         priority=MOVE_PRIORITY if at is None else PUT_OFF_PRIORITY,
         at=at,
+        move_id=move_id,
     )
 
 
@@ -287,13 +301,13 @@ async def defer_drain(
 ) -> bool:
     """Finish what is half written in a mailbox and end its subscription, because its tenant leaves."""
     lock = mailbox_lock(tenant_id, mailbox_id)
-    return await defer(
+    return await _defer_mailbox(
         session,
         DRAIN,
-        {"tenant_id": str(tenant_id), "mailbox_id": mailbox_id},
-        queue=tenant_queue(tenant_id),
-        lock=lock,
-        queueing_lock=f"drain:{lock}",
+        tenant_id,
+        mailbox_id,
+        lock,
+        "drain",
         priority=RESTORE_PRIORITY if at is None else PUT_OFF_PRIORITY,
         at=at,
     )
