@@ -63,6 +63,10 @@ bench-transform: $(STAMP) ## Transformer: messages/s and ratios (FOLDER=... for 
 bench-gateway: $(STAMP) ## Gateway: requests/s against an empty FastAPI route in the same run
 	@$(BIN)/python -m tests.bench.gateway
 
+.PHONY: bench-outage
+bench-outage: $(STAMP) ## Gateway: PostgreSQL stopped for a minute at 300 clicks/s, killed with -9 in the middle
+	@$(BIN)/python -m tests.bench.outage
+
 .PHONY: bench-feeds
 bench-feeds: $(STAMP) ## Feed store with ten million addresses: build time, memory, look-ups
 	@$(BIN)/python -m tests.bench.gateway_feed_store
