@@ -29,6 +29,8 @@ from app.messages.urls import TargetClass
 
 _IN_TEXT = frozenset({LinkKind.TEXT, LinkKind.HTML_TEXT})
 _LINK_CHARACTERS = re.compile(r"[A-Za-z0-9.\-_~%:/\[\]]*[A-Za-z0-9_\-]")
+_GLUED = re.compile(r"(?:(?!https?://)[A-Za-z0-9.\-_~%:/])*(?!https?://)[A-Za-z0-9_\-]")
+"""What a reader would take for the end of a gateway link that is written in front of it."""
 
 
 @dataclass(slots=True)
@@ -219,6 +221,8 @@ def _text_candidates(view: View, plan: TransformPlan) -> list[Candidate]:
     for found in find_addresses(text, bare_domains=plan.bare_domains):
         start = place(found.start)
         end = view.settle(start, place(found.end))
+        if glued := _GLUED.match(source, end):
+            end = glued.end()
         shown = text[found.start : found.end]
         out.append(Candidate(start, end, LinkKind.TEXT, TargetClass.HTTP, found.url, shown))
     return out

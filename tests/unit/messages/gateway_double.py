@@ -1,4 +1,4 @@
-"""A stand-in for the click gateway's tokens: readable, deterministic, and refusing what it did not make."""
+"""A stand-in for the click gateway's tokens: deterministic, as unreadable as they are, refusing what it did not make."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from app.messages import FoundLink, LinkAction, OpenedLink, TransformPlan
 
 GATEWAY = "https://gw.example"
+
+
+def _masked(data: bytes, key: bytes) -> bytes:
+    """Hide the target: a reader that takes a token for base64 must not see an address in it."""
+    stream = hashlib.shake_128(key).digest(len(data))
+    return bytes(a ^ b for a, b in zip(data, stream, strict=True))
 
 
 @dataclass
@@ -24,7 +30,8 @@ class GatewayDouble:
         self.minted.append(link)
         url = link.url.encode("utf-8", "surrogatepass")
         plain = b"\0".join([self.message.encode(), str(len(url)).encode(), url + link.source])
-        sealed = hashlib.sha256(plain).digest()[:6] + plain
+        digest = hashlib.sha256(plain).digest()[:6]
+        sealed = digest + _masked(plain, digest)
         token = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
         return f"{self.gateway}/l/site.example/{token}"
 
@@ -37,7 +44,7 @@ class GatewayDouble:
             sealed = base64.urlsafe_b64decode(parts[5] + "=" * (-len(parts[5]) % 4))
         except ValueError:
             return None
-        plain = sealed[6:]
+        plain = _masked(sealed[6:], sealed[:6])
         if hashlib.sha256(plain).digest()[:6] != sealed[:6]:
             return None
         message, length, rest = plain.split(b"\0", 2)
