@@ -1,6 +1,6 @@
 """PostgreSQL stopped for a minute at 300 clicks/s, and the gateway killed with -9 in the middle.
 
-Run with ``python -m tests.bench.outage``. See :mod:`tests.chaos.gateway_outage` for what is done. Printed: clicks answered
+Run with ``python -m tests.bench.outage``; :mod:`tests.chaos.gateway_outage` does it. Printed: clicks answered
 and failed, those missing and doubled in the database afterwards, and latencies before, during and after. It ends with
 status 1 where a click failed beyond the kill, or one is missing or counted twice.
 """
