@@ -136,6 +136,11 @@ class View:
         """Whether the characters are those that are read, rather than bytes."""
         return self._unit > 1
 
+    @property
+    def is_stateful(self) -> bool:
+        """Whether what a byte means depends on shifts before it (ISO-2022, HZ)."""
+        return self.codec in _STATEFUL or self.codec == "hz"
+
     def offset(self, index: int) -> int:
         """Byte offset of a character of the view."""
         return index * self._unit

@@ -20,6 +20,8 @@ from app.messages.transfer_base64 import is_mislabelled, open_body
 from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, RestoreResult
 
 _URL = re.compile(r"https?://(?:(?!https?://)[A-Za-z0-9.\-_~%:/\[\]])*(?!https?://)[A-Za-z0-9_\-]", re.I)
+_BEHIND = re.compile(r"[^A-Za-z0-9_\-][^/]*\Z")
+_MAX_TRIES = 3
 _OPENING = '<a href="'
 _REWRITTEN = frozenset({Role.HTML, Role.TEXT, Role.MARKUP})
 
@@ -35,6 +37,26 @@ class _Back(NamedTuple):
     side: int
 
 
+def open_longest(text: str, open_link: Opener) -> tuple[OpenedLink | None, int]:
+    """Open the gateway link at the beginning of a text, behind which other characters of addresses may stand.
+
+    Args:
+        text: Such as ``https://gw.example/l/site.example/TOKEN][2``.
+        open_link: Opens gateway links.
+
+    Returns:
+        What it stands for and how long it is; None when no beginning of the text is a link.
+    """
+    opened = open_link(text)
+    end = len(text)
+    for _ in range(_MAX_TRIES):
+        if opened is not None or (cut := _BEHIND.search(text, 0, end)) is None:
+            break
+        end = cut.start()
+        opened = open_link(text[:end])
+    return opened, end
+
+
 def _find(view: View, open_link: Opener) -> list[_Back]:
     text = view.text
     out: list[_Back] = []
@@ -44,10 +66,11 @@ def _find(view: View, open_link: Opener) -> list[_Back]:
     for hit in _URL.finditer(text):
         if hit.start() < reach:
             continue
-        opened = open_link(hit[0])
+        opened, length = open_longest(hit[0], open_link)
         if opened is None or not opened.same_message:
             continue
-        start, end = hit.span()
+        start = hit.start()
+        end = start + length
         if opened.source:
             out.append(_Back(start, end, opened.source, 0))
             reach = end

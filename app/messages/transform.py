@@ -14,6 +14,7 @@ from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
+from app.messages.settle import settled
 from app.messages.transfer import Body, RawSplice, Splice
 from app.messages.transfer_base64 import Base64Body, is_mislabelled, open_body
 from app.messages.types import (
@@ -58,7 +59,11 @@ def transform(raw: bytes, plan: TransformPlan) -> TransformResult:
     reason = classify_parts(raw, structure)
     if reason is not None:
         return TransformResult(raw, changed=False, skipped=reason)
-    return _Message(raw, structure, plan, 0).run()
+    message = _Message(raw, structure, plan, 0)
+    done = message.run()
+    if not done.changed or not message.is_odd:
+        return done
+    return settled(raw, done, lambda content: _Message(content, parse(content), plan, 0).run(), plan.open_link)
 
 
 class _Message:
@@ -73,6 +78,8 @@ class _Message:
         self.writer = Writer(plan, unsubscribe_targets(structure.root) | frozenset(plan.unsubscribe))
         self.pictures = embedded.Pictures(self.writer)
         self.raw_splices: list[RawSplice] = []
+        self.is_odd = bool(structure.defects)
+        """Whether what its parts mean may depend on where their bytes stand (see `settle`)."""
 
     def run(self) -> TransformResult:
         writer = self.writer
@@ -148,6 +155,7 @@ class _Message:
         if opened is None:
             return
         body, view = opened
+        self.is_odd = self.is_odd or _is_odd(body, view)
         if role is Role.TEXT and is_armoured(body.data):
             self.writer.warn("pgp_inline", part.path, "The text is signed or encrypted with PGP and was left as it is.")
             return
@@ -207,6 +215,7 @@ class _Message:
             return
         inner = _Message(body.data, structure, self.plan, self.depth + 1)
         done = inner.run()
+        self.is_odd = self.is_odd or inner.is_odd
         for found in done.links:
             link = replace(found.link, part=f"{part.path}.{found.link.part}")
             self.writer.links.append(replace(found, link=link))
@@ -275,6 +284,13 @@ class _Message:
                 end += len(eol)
                 break
         self.raw_splices.append(RawSplice(part.delimiter, end, b"", False))
+
+
+def _is_odd(body: Body, view: View | None) -> bool:
+    """Whether readers may differ about what a part says."""
+    if view is None or view.alternative is not None or view.is_stateful:
+        return True
+    return isinstance(body, Base64Body) and (body.defective or is_mislabelled(body))
 
 
 def unsubscribe_targets(root: Part) -> frozenset[str]:
