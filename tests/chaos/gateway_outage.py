@@ -273,8 +273,12 @@ async def _one(
     writer: asyncio.StreamWriter | None = None
     try:
         async with asyncio.timeout(_TIMEOUT_SECONDS):
-            if idle:
+            while idle:
                 reader, writer = idle.pop()
+                if not reader.at_eof():
+                    break
+                # The gateway closes connections that rest for long; a browser does not send over those either.
+                writer.close()
             else:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
             writer.write(
