@@ -21,8 +21,10 @@ from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.kit.postgres import DatabaseUrls
 from app.protection.runtime import Runtime
+from app.settings import Settings
 from connectors.base.types import Provider
-from tests.chaos.processes import environment_of, start_role
+from tests.bench.sampling import Counted, Sampler
+from tests.chaos.processes import _CONTEXT, _run, environment_of, start_role
 from tests.chaos.providers import Providers
 from tests.chaos.run import MASTER_KEY, free_port
 from tests.integration.protection.world import register
@@ -36,13 +38,17 @@ class Installation:
         at: The emulators of each provider, each in a process of its own.
         urls: The database.
         tenants: Ours, by provider.
+        worker: The worker process, which counts what it spends.
         parts: Seconds after delivery at which intake and the worker learned of each message measured.
+        expected: Messages that were delivered and waited for so far.
     """
 
     at: dict[Provider, Providers]
     urls: DatabaseUrls
     tenants: dict[Provider, uuid.UUID]
+    worker: Counted
     parts: list[tuple[float, float]] = field(default_factory=list)
+    expected: int = 0
 
     def addresses(self, provider: Provider) -> list[str]:
         """The mailboxes at a provider."""
@@ -65,11 +71,21 @@ class Installation:
                 raise TimeoutError(f"{count} of {wanted} after {seconds} s: {statement}")
             await asyncio.sleep(0.05)
 
+    async def protected(self, more: int, seconds: float = 300.0) -> None:
+        """Wait until so many more messages are verified in their mailboxes.
+
+        Raises:
+            TimeoutError: They are not.
+        """
+        self.expected += more
+        await self.until("SELECT count(*) FROM messages WHERE state = 'protected'", self.expected, seconds)
+
     async def seconds_to_protect(self, provider: Provider, address: str, number: int) -> float:
         """Deliver one message and give the time until it was verified in its mailbox."""
         (delivered,) = await asyncio.to_thread(self.at[provider].burst, provider, [address], range(number, number + 1))
         protected = "SELECT count(*) FROM messages WHERE subject = %s AND state = 'protected'"
         await self.until(protected, 1, 60, f"Message {number}")
+        self.expected += 1
         ((at, seen, notified),) = await asyncio.to_thread(
             self.query,
             "SELECT finished_at, seen_at, last_notified_at FROM messages JOIN mailboxes b ON b.id = mailbox_id "
@@ -80,22 +96,27 @@ class Installation:
         return float(at.timestamp()) - delivered
 
 
+def _counted_worker(environment: dict[str, str], log: str, counts: str) -> None:
+    Sampler(Path(counts)).start()
+    _run("worker", environment, log)
+
+
 @asynccontextmanager
-async def installation(urls: DatabaseUrls, folder: Path, mailboxes: int, **more: Any) -> AsyncIterator[Installation]:
+async def installation(
+    urls: DatabaseUrls, folder: Path, mailboxes: int, providers: tuple[Provider, ...] = tuple(Provider), **more: Any
+) -> AsyncIterator[Installation]:
     """Everything started, every mailbox subscribed; ``more`` are further settings."""
     keys, port = KeyRing({1: MASTER_KEY}), free_port()
     intake_url = f"http://127.0.0.1:{port}"
-    folders = {provider: folder / provider.value for provider in Provider}
+    folders = {provider: folder / provider.value for provider in providers}
     for each in folders.values():
         each.mkdir()
-    at = {provider: Providers(folders[provider], mailboxes, intake_url, 1) for provider in Provider}
-    microsoft = at[Provider.MICROSOFT].settings
-    google = {
-        name: getattr(at[Provider.GOOGLE].settings, name)
-        for name in type(microsoft).model_fields
-        if name.startswith("google")
-    }
-    settings = microsoft.model_copy(update=google)
+    at = {provider: Providers(folders[provider], mailboxes, intake_url, 1) for provider in providers}
+    settings = at[providers[0]].settings
+    for provider in providers[1:]:
+        theirs = at[provider].settings
+        update = {name: getattr(theirs, name) for name in Settings.model_fields if name.startswith(provider.value)}
+        settings = settings.model_copy(update=update)
     environment = environment_of(
         settings,
         database_url=urls.app,
@@ -106,15 +127,20 @@ async def installation(urls: DatabaseUrls, folder: Path, mailboxes: int, **more:
         health_port_worker=0,
         **({"google_units_per_minute": 1_000_000} | more),
     )
-    processes = [start_role(role, environment, folder / f"{role}.log") for role in ("intake", "worker")]
+    counts = folder / "worker.json"
+    worker = _CONTEXT.Process(
+        target=_counted_worker, args=(environment, str(folder / "worker.log"), str(counts)), daemon=True
+    )
+    worker.start()
+    processes = [start_role("intake", environment, folder / "intake.log"), worker]
     database = Database(urls.app)
     runtime = Runtime(settings, database, keys, LoadedProviders(settings, keys))
     try:
         await _answers(f"{intake_url}/healthz")
-        tenants = {provider: await register(database, runtime, at[provider].made[provider]) for provider in Provider}
-        made = Installation(at, urls, tenants)
-        await made.until("SELECT count(*) FROM subscriptions", 2 * mailboxes, 120)
-        await made.until("SELECT count(*) FROM mailboxes WHERE cursor IS NOT NULL", 2 * mailboxes, 120)
+        tenants = {provider: await register(database, runtime, at[provider].made[provider]) for provider in providers}
+        made = Installation(at, urls, tenants, Counted(worker.pid or 0, counts))
+        await made.until("SELECT count(*) FROM subscriptions", len(providers) * mailboxes, 120)
+        await made.until("SELECT count(*) FROM mailboxes WHERE cursor IS NOT NULL", len(providers) * mailboxes, 120)
         yield made
     finally:
         for process in processes:
