@@ -9,6 +9,8 @@
     ├── AccessRevoked             the tenant's grant is gone (said by the provider, not guessed)
     ├── PermissionMissing         the grant stands but lacks one permission
     ├── MailboxUnavailable        this mailbox only: suspended, unlicensed, deleted
+    │   └── MailboxOutOfScope     the tenant granted access, but not to this mailbox
+    ├── GroupNotFound             the directory has no such group (any more)
     ├── CursorExpired             changes since the cursor are no longer known; resync
     ├── MessageGone               the message was deleted or moved out of reach
     ├── VersionConflict           the message is not the one that was transformed any more
@@ -64,6 +66,14 @@ class PermissionMissing(ConnectorError):
 
 class MailboxUnavailable(ConnectorError):
     """This one mailbox cannot be used (suspended, no licence, deleted); others are unaffected."""
+
+
+class MailboxOutOfScope(MailboxUnavailable):
+    """The tenant's administrator gave us some mailboxes, and this one is not among them. Nothing is wrong with it."""
+
+
+class GroupNotFound(ConnectorError):
+    """The directory has no such group (any more). Who was in it is not known, so nothing follows from it."""
 
 
 class CursorExpired(ConnectorError):

@@ -12,6 +12,7 @@ from connectors.base.types import (
     ChangePage,
     ConsentAnswer,
     ConsentInstructions,
+    DirectoryGroup,
     FetchedMessage,
     Hint,
     Mailbox,
@@ -28,8 +29,37 @@ from connectors.base.types import (
 )
 
 
+class OrganisationDirectory(Protocol):
+    """What a tenant's directory says of its people and groups."""
+
+    async def organisation(self) -> str:
+        """The provider's own immutable id of the organisation that the grant reaches (Entra ``tid``; customer id).
+
+        Raises:
+            ConnectorError: It could not be read.
+        """
+
+    def mailboxes(self) -> AsyncIterator[Mailbox]:
+        """All mailboxes the grant reaches, paged behind the scenes."""
+
+    async def find_groups(self, text: str) -> list[DirectoryGroup]:
+        """Groups that this names: by id, by address, or (where the provider can) by their exact name.
+
+        Raises:
+            PermissionMissing: Groups may not be read.
+        """
+
+    def members(self, group_id: str) -> AsyncIterator[str]:
+        """Ids (:attr:`Mailbox.id`) of everybody in a group and in the groups within it.
+
+        Raises:
+            GroupNotFound: There is no such group.
+            PermissionMissing: Groups may not be read.
+        """
+
+
 @runtime_checkable
-class MailboxConnector(Protocol):
+class MailboxConnector(OrganisationDirectory, Protocol):
     """All traffic with one tenant of one provider.
 
     Every method raises :class:`connectors.base.errors.ConnectorError` and nothing of the vendor's.
@@ -42,9 +72,6 @@ class MailboxConnector(Protocol):
 
     async def check_access(self) -> list[AccessCheck]:
         """Probe everything protection needs. Never raises for a missing grant: that is a FAILED check."""
-
-    def mailboxes(self) -> AsyncIterator[Mailbox]:
-        """All mailboxes the grant reaches, paged behind the scenes."""
 
     async def subscribe(self, mailbox: Mailbox, callback_url: str) -> Subscription:
         """Ask for notifications of new messages."""

@@ -89,6 +89,21 @@ class Mailbox:
 
 
 @dataclass(frozen=True, slots=True)
+class DirectoryGroup:
+    """A group of the provider's directory, by which mailboxes can be chosen.
+
+    Attributes:
+        id: The provider's immutable id.
+        address: Its mail address, lower case; empty where it has none.
+        name: Display name.
+    """
+
+    id: str
+    address: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MessageRef:
     """Where a message is. ``id`` is the provider's immutable id."""
 
@@ -372,9 +387,11 @@ class ConsentInstructions:
         returns: Whether the provider sends the administrator back to ``redirect_uri``.
         client_id: To be entered, where ``returns`` is False.
         scopes: To be entered, where ``returns`` is False; otherwise what is asked for.
+        group_scopes: To be granted besides, where mailboxes are chosen by group.
     """
 
     url: str
     returns: bool
     client_id: str = ""
     scopes: tuple[str, ...] = ()
+    group_scopes: tuple[str, ...] = ()

@@ -32,6 +32,7 @@ class GoogleClient:
         config: Addresses and scopes.
         tenant: The customer's domain; part of every gate's key.
         admin_address: The administrator for whom the Directory answers; empty where not known yet.
+        customer: The customer's id that the tenant is bound to; empty while it is being connected.
         http: The shared client.
         tokens: Gives access tokens.
         pacer: Keeps mailboxes under their quota.
@@ -45,10 +46,12 @@ class GoogleClient:
         http: SharedHttp,
         tokens: TokenSource,
         pacer: Pacer,
+        customer: str = "",
     ) -> None:
         self.config = config
         self.tenant = tenant
         self.admin_address = admin_address
+        self.customer = customer
         self.tokens = tokens
         self.gmail = sdk.gmail(config.gmail_base)
         self._http = http
@@ -88,12 +91,14 @@ class GoogleClient:
         put = sdk.session_upload(request, base, begun.headers.get("location", ""), media)
         return await self._call(put, mailbox.address, scopes, key, what, False)
 
-    async def directory(self, request: Any, what: str, *, subject: str = "") -> dict[str, Any]:
+    async def directory(
+        self, request: Any, what: str, *, subject: str = "", scope: str = SCOPE_USERS
+    ) -> dict[str, Any]:
         """Send a Directory request as the administrator, or as ``subject``."""
         who = subject or self.admin_address
         if not who:
-            raise PermissionMissing(SCOPE_USERS, "No administrator has signed in for this organisation yet.")
-        return await self._call(request, who, (SCOPE_USERS,), self._gate("directory"), what, True)
+            raise PermissionMissing(scope, "No administrator has signed in for this organisation yet.")
+        return await self._call(request, who, (scope,), self._gate("directory"), what, True)
 
     async def pubsub(self, request: Any, what: str) -> dict[str, Any]:
         """Send a Pub/Sub request as the service account itself."""

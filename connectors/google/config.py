@@ -14,6 +14,8 @@ SCOPE_MODIFY = "https://www.googleapis.com/auth/gmail.modify"
 SCOPE_FULL = "https://mail.google.com/"
 """The one scope that allows ``messages.delete``."""
 SCOPE_USERS = "https://www.googleapis.com/auth/admin.directory.user.readonly"
+SCOPE_GROUPS = "https://www.googleapis.com/auth/admin.directory.group.readonly"
+"""Asked for only where mailboxes are chosen by group: ``groups.get`` and ``members.list``."""
 SCOPE_PUBSUB = "https://www.googleapis.com/auth/pubsub"
 
 Removal = Literal["trash", "delete"]

@@ -13,6 +13,7 @@ from connectors.base.types import (
     AccessCheck,
     Capabilities,
     ChangePage,
+    DirectoryGroup,
     FetchedMessage,
     Mailbox,
     MessageRef,
@@ -57,6 +58,7 @@ class GoogleConnector:
         config: Our credentials and Google's addresses.
         external_tenant: The customer's primary domain (the ``hd`` claim of its administrator).
         admin_address: The administrator who connected it; the Directory is read as this person.
+        customer: The customer's id that the tenant is bound to; empty while it is being connected.
         marker_key: Secret of the markers on our copies; 32 bytes.
         older_marker_keys: Secrets of before a rotation; kept as long as copies made with them.
         http: A client to share between tenants; it is then the caller's to close.
@@ -71,6 +73,7 @@ class GoogleConnector:
         external_tenant: str,
         *,
         admin_address: str = "",
+        customer: str = "",
         marker_key: bytes,
         older_marker_keys: tuple[bytes, ...] = (),
         http: SharedHttp | None = None,
@@ -93,6 +96,7 @@ class GoogleConnector:
             self._http,
             tokens or TokenSource(config, self._http),
             Pacer(config.units_per_user_minute),
+            customer,
         )
         self._replacer = Replacer(self._client, self._keys)
         self._mover = Mover(self._client)
@@ -100,6 +104,18 @@ class GoogleConnector:
     async def check_access(self) -> list[AccessCheck]:
         """See the protocol."""
         return await checks.check_access(self._client)
+
+    async def organisation(self) -> str:
+        """See :func:`connectors.google.directory.customer_id`."""
+        return await directory.customer_id(self._client)
+
+    async def find_groups(self, text: str) -> list[DirectoryGroup]:
+        """See :func:`connectors.google.directory.find_groups`."""
+        return await directory.find_groups(self._client, text)
+
+    def members(self, group_id: str) -> AsyncIterator[str]:
+        """See :func:`connectors.google.directory.members`."""
+        return directory.members(self._client, group_id)
 
     def mailboxes(self) -> AsyncIterator[Mailbox]:
         """See the protocol. All domains of the customer; suspended accounts come with ``enabled`` False."""

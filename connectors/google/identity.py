@@ -31,7 +31,7 @@ from connectors.base.http import SharedHttp
 from connectors.base.types import ConsentAnswer, ConsentInstructions, Provider, SignedIn
 from connectors.google import checks, directory
 from connectors.google.client import GoogleClient
-from connectors.google.config import SCOPE_USERS, GoogleConfig
+from connectors.google.config import SCOPE_GROUPS, SCOPE_USERS, GoogleConfig
 from connectors.google.jwks import KeyCache, TokenRefused, validate
 from connectors.google.quotas import Pacer
 from connectors.google.tokens import TokenSource
@@ -111,6 +111,7 @@ class GoogleIdentity:
             returns=False,
             client_id=self._config.service_account.client_id,
             scopes=self._config.scopes,
+            group_scopes=(SCOPE_GROUPS,),
         )
 
     def read_consent(self, query: Mapping[str, str]) -> ConsentAnswer:

@@ -79,6 +79,18 @@ def directory_users(base: str) -> Any:
 
 
 @lru_cache(maxsize=16)
+def directory_groups(base: str) -> Any:
+    """``groups`` of the Directory API."""
+    return service("admin", "directory_v1", base).groups()
+
+
+@lru_cache(maxsize=16)
+def directory_members(base: str) -> Any:
+    """``members`` of the Directory API."""
+    return service("admin", "directory_v1", base).members()
+
+
+@lru_cache(maxsize=16)
 def pubsub_subscriptions(base: str) -> Any:
     """``projects.subscriptions`` of Pub/Sub v1."""
     return service("pubsub", "v1", base).projects().subscriptions()

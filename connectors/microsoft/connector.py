@@ -11,6 +11,7 @@ from connectors.base.types import (
     AccessCheck,
     Capabilities,
     ChangePage,
+    DirectoryGroup,
     FetchedMessage,
     Mailbox,
     MessageRef,
@@ -80,6 +81,19 @@ class MicrosoftConnector:
     async def check_access(self) -> list[AccessCheck]:
         """See :func:`connectors.microsoft.checks.check_access`."""
         return await checks.check_access(self._client)
+
+    async def organisation(self) -> str:
+        """The tenant's id: tokens are issued by it and for it alone."""
+        await self._client.token()
+        return self._client.tenant
+
+    async def find_groups(self, text: str) -> list[DirectoryGroup]:
+        """See :func:`connectors.microsoft.directory.find_groups`."""
+        return await directory.find_groups(self._client, text)
+
+    def members(self, group_id: str) -> AsyncIterator[str]:
+        """See :func:`connectors.microsoft.directory.members`."""
+        return directory.members(self._client, group_id)
 
     def mailboxes(self) -> AsyncIterator[Mailbox]:
         """See :func:`connectors.microsoft.directory.list_mailboxes`."""

@@ -1,20 +1,25 @@
 """The tenant's mailboxes, from its directory.
 
 Sources: https://learn.microsoft.com/graph/api/user-list,
-https://learn.microsoft.com/graph/api/resources/user (``mail``, ``proxyAddresses``, ``userType``).
+https://learn.microsoft.com/graph/api/resources/user (``mail``, ``proxyAddresses``, ``userType``),
+https://learn.microsoft.com/graph/api/group-list-transitivemembers.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from connectors.base.types import Mailbox
+from connectors.base.errors import GroupNotFound, MailboxUnavailable
+from connectors.base.types import DirectoryGroup, Mailbox
 from connectors.microsoft.client import GraphClient
-from connectors.microsoft.errors import USER_READ_ALL
+from connectors.microsoft.errors import GROUP_MEMBER_READ_ALL, USER_READ_ALL
 
 _SELECT = ["id", "mail", "displayName", "proxyAddresses", "accountEnabled", "userType"]
 _PAGE = 500
+_GROUP_SELECT = ["id", "mail", "displayName"]
+_GROUPS_SHOWN = 20
 
 
 async def list_mailboxes(client: GraphClient) -> AsyncIterator[Mailbox]:
@@ -37,6 +42,60 @@ async def list_mailboxes(client: GraphClient) -> AsyncIterator[Mailbox]:
         if not isinstance(link, str):
             return
         info = client.follow(link)
+
+
+async def find_groups(client: GraphClient, text: str) -> list[DirectoryGroup]:
+    """Groups with this object id, address or display name.
+
+    Raises:
+        PermissionMissing: ``GroupMember.Read.All`` is not granted.
+    """
+    what = "looking for a group"
+    try:
+        info = client.requests.group(str(uuid.UUID(text)), _GROUP_SELECT)
+    except ValueError:
+        info = client.requests.groups_named(text, _GROUP_SELECT, _GROUPS_SHOWN)
+        found = (await client.call(info, read=True, what=what, needs=GROUP_MEMBER_READ_ALL)).values
+    else:
+        try:
+            found = [(await client.call(info, read=True, what=what, needs=GROUP_MEMBER_READ_ALL)).data]
+        except MailboxUnavailable:  # what "not found" means where a user is named
+            found = []
+    groups = (read_group(entry) for entry in found)
+    return [group for group in groups if group is not None]
+
+
+async def members(client: GraphClient, group_id: str) -> AsyncIterator[str]:
+    """Object ids of the users in a group, nested groups included.
+
+    Raises:
+        GroupNotFound: There is no such group.
+        PermissionMissing: ``GroupMember.Read.All`` is not granted.
+    """
+    info = client.requests.group_users(group_id, _PAGE)
+    while True:
+        try:
+            reply = await client.call(
+                info, read=True, what="listing the members of a group", needs=GROUP_MEMBER_READ_ALL
+            )
+        except MailboxUnavailable as error:
+            raise GroupNotFound(f"Microsoft 365 has no group {group_id} (any more).") from error
+        for user in reply.values:
+            if isinstance(user.get("id"), str):
+                yield user["id"]
+        link = reply.data.get("@odata.nextLink")
+        if not isinstance(link, str):
+            return
+        info = client.follow(link)
+        info.headers.try_add("ConsistencyLevel", "eventual")
+
+
+def read_group(group: dict[str, Any]) -> DirectoryGroup | None:
+    """A group resource; None where the answer is none."""
+    identity = group.get("id")
+    if not isinstance(identity, str):
+        return None
+    return DirectoryGroup(identity, str(group.get("mail") or "").lower(), str(group.get("displayName") or ""))
 
 
 def read_user(user: dict[str, Any]) -> Mailbox | None:

@@ -31,6 +31,7 @@ from connectors.base.errors import (
 MAIL_ADVANCED = "Mail-Advanced.ReadWrite.All"
 MAIL_READ_WRITE = "Mail.ReadWrite"
 USER_READ_ALL = "User.Read.All"
+GROUP_MEMBER_READ_ALL = "GroupMember.Read.All"
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 """Largest request Graph accepts (https://learn.microsoft.com/graph/api/resources/mail-api-overview)."""
 

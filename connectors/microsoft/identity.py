@@ -36,7 +36,7 @@ from connectors.base.http import SharedHttp
 from connectors.base.types import ConsentAnswer, ConsentInstructions, Provider, SignedIn
 from connectors.microsoft.assertion import client_authentication
 from connectors.microsoft.config import MicrosoftConfig
-from connectors.microsoft.errors import OUR_FAULT_CODES, entra_codes
+from connectors.microsoft.errors import GROUP_MEMBER_READ_ALL, OUR_FAULT_CODES, entra_codes
 
 if TYPE_CHECKING:
     from connectors.base.protocol import IdentityProvider
@@ -180,6 +180,7 @@ class MicrosoftIdentity:
             returns=True,
             client_id=self._config.client_id,
             scopes=self._config.consent_permissions,
+            group_scopes=(GROUP_MEMBER_READ_ALL,),
         )
 
     def read_consent(self, query: Mapping[str, str]) -> ConsentAnswer:

@@ -22,6 +22,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import kiota_abstractions.default_query_parameters  # noqa: F401
 
+from msgraph.generated.groups.groups_request_builder import GroupsRequestBuilder
+from msgraph.generated.groups.item.group_item_request_builder import GroupItemRequestBuilder
+from msgraph.generated.groups.item.transitive_members.graph_user.graph_user_request_builder import (
+    GraphUserRequestBuilder,
+)
 from msgraph.generated.models.body_type import BodyType
 from msgraph.generated.models.item_body import ItemBody
 from msgraph.generated.models.mail_folder import MailFolder
@@ -81,6 +86,37 @@ class GraphRequests:
         return self._sdk.users.to_get_request_information(
             _with(UsersRequestBuilder.UsersRequestBuilderGetQueryParameters(select=list(select), top=top))
         )
+
+    def group(self, group: str, select: Sequence[str]) -> RequestInformation:
+        """GET of one group by id (https://learn.microsoft.com/graph/api/group-get)."""
+        return self._sdk.groups.by_group_id(group).to_get_request_information(
+            _with(GroupItemRequestBuilder.GroupItemRequestBuilderGetQueryParameters(select=list(select)))
+        )
+
+    def groups_named(self, text: str, select: Sequence[str], top: int) -> RequestInformation:
+        """GET of the groups with this address or this name (https://learn.microsoft.com/graph/api/group-list)."""
+        quoted = text.replace("'", "''")
+        return self._sdk.groups.to_get_request_information(
+            _with(
+                GroupsRequestBuilder.GroupsRequestBuilderGetQueryParameters(
+                    select=list(select), top=top, filter=f"mail eq '{quoted}' or displayName eq '{quoted}'"
+                )
+            )
+        )
+
+    def group_users(self, group: str, top: int) -> RequestInformation:
+        """GET of the people in a group and in the groups within it.
+
+        The cast to users needs ``$count`` and ``ConsistencyLevel: eventual``
+        (https://learn.microsoft.com/graph/api/group-list-transitivemembers).
+        """
+        builder = self._sdk.groups.by_group_id(group).transitive_members.graph_user
+        parameters = GraphUserRequestBuilder.GraphUserRequestBuilderGetQueryParameters(
+            select=["id"], top=top, count=True
+        )
+        info = builder.to_get_request_information(_with(parameters))
+        info.headers.try_add("ConsistencyLevel", "eventual")
+        return info
 
     # --- folders ---------------------------------------------------------------------------------------
 

@@ -131,6 +131,16 @@ class Provisioning:
             self.accounts.groups[group.id] = group
             return group
 
+    def set_group_members(self, group: Group, members: Iterable[str]) -> None:
+        """Who is directly in a group from now on, by address."""
+        with self.lock:
+            group.members = dict.fromkeys(members, "MEMBER")
+
+    def remove_group(self, group: Group) -> None:
+        """Delete a group."""
+        with self.lock:
+            self.accounts.groups.pop(group.id, None)
+
     def create_service_account(self, email: str, key: SigningKey | None = None) -> dict[str, str]:
         """Make a service account ``name@project.iam.gserviceaccount.com`` with one key.
 

@@ -43,13 +43,44 @@ class DirectoryState:
             self.mark("tenant", tenant.id)
             return tenant
 
-    def add_group(self, tenant: Tenant, name: str, members: Iterable[Person], address: str | None = None) -> Group:
+    def add_group(
+        self, tenant: Tenant, name: str, members: Iterable[Person | Group], address: str | None = None
+    ) -> Group:
         """A group with its direct members."""
         with self.lock:
             group = Group(ids.new_guid(self.random), tenant.id, name, address, [person.id for person in members])
             self.groups[group.id] = group
             self.mark("group", group.id)
             return group
+
+    def set_members(self, group: Group, members: Iterable[Person | Group]) -> None:
+        """Who is directly in a group from now on."""
+        with self.lock:
+            group.members = [member.id for member in members]
+            self.mark("group", group.id)
+
+    def members_of(self, group: Group, *, deep: bool) -> tuple[list[Person], list[Group]]:
+        """The users and the groups in a group; ``deep``: in the groups within it too, each once."""
+        users: dict[str, Person] = {}
+        groups: dict[str, Group] = {}
+        waiting = [group]
+        while waiting:
+            for member in waiting.pop().members:
+                inner = self.groups.get(member)
+                if inner is None:
+                    if member in self.people:  # a deleted group leaves its id behind
+                        users[member] = self.people[member]
+                elif inner.id not in groups:
+                    groups[inner.id] = inner
+                    if deep:
+                        waiting.append(inner)
+        return list(users.values()), list(groups.values())
+
+    def remove_group(self, group: Group) -> None:
+        """Delete a group."""
+        with self.lock:
+            self.groups.pop(group.id, None)
+            self.mark("group", group.id)
 
     def put_application(self, application: Application) -> None:
         """Register an application, or replace its registration."""

@@ -277,6 +277,7 @@ _SEGMENTS = {
         "delta",
     )
 }
+_SEGMENTS["graph.user"] = "microsoft.graph.user"  # the namespace's alias, which SDKs use
 
 
 class MailboxThrottle:

@@ -1,5 +1,6 @@
 """Directory: "List users" (https://learn.microsoft.com/graph/api/user-list), "Get user" (.../user-get), "Get
-organization" (.../organization-get), "List groups" (.../group-list), "List group members" (.../group-list-members).
+organization" (.../organization-get), "List groups" (.../group-list), "List group members" (.../group-list-members),
+"List group transitive members" (.../group-list-transitivemembers).
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ def add_routes(graph: Graph) -> None:
     graph.route("GET", "/groups", list_groups)
     graph.route("GET", "/groups/{group}", get_group)
     graph.route("GET", "/groups/{group}/members", list_members)
+    graph.route("GET", "/groups/{group}/members/microsoft.graph.user", list_user_members)
     graph.route("GET", "/groups/{group}/transitiveMembers", list_members)
+    graph.route("GET", "/groups/{group}/transitiveMembers/microsoft.graph.user", list_user_members)
 
 
 def _require(call: Call, roles: tuple[str, ...]) -> None:
@@ -86,6 +89,10 @@ async def list_groups(call: Call) -> Response:
     """Groups of the caller's tenant."""
     _require(call, READ_GROUPS)
     groups = [group for group in call.state.groups.values() if group.tenant_id == call.tenant_id]
+    filter_text = call.query("filter")
+    if filter_text:
+        chosen = odata.parse_filter(filter_text, dict.fromkeys(("displayName", "mail", "id")))
+        groups = [group for group in groups if chosen.matches(render.render_group(group).get)]
     return _page(
         call, [render.select_from(render.render_group(group), call.query("select")) for group in groups], "groups"
     )
@@ -106,11 +113,34 @@ async def get_group(call: Call) -> Response:
 
 
 async def list_members(call: Call) -> Response:
-    """Members of a group."""
+    """Members of a group, users and groups; of the transitive ones, those of nested groups too."""
     _require(call, READ_GROUPS)
     select = call.query("select")
+    users, groups = _members(call)
     values = [
-        {"@odata.type": "#microsoft.graph.user", **render.render_person(call.state.people[member], select)}
-        for member in _group_of(call).members
-    ]
+        {"@odata.type": "#microsoft.graph.group", **render.select_from(render.render_group(group), select)}
+        for group in groups
+    ] + [{"@odata.type": "#microsoft.graph.user", **render.render_person(person, select)} for person in users]
     return _page(call, values, "directoryObjects")
+
+
+async def list_user_members(call: Call) -> Response:
+    """The same, cast to users: an advanced query, which needs ``$count=true`` and ``ConsistencyLevel: eventual``.
+
+    https://learn.microsoft.com/graph/aad-advanced-queries
+    """
+    _require(call, READ_GROUPS)
+    counted = str(call.query("count") or "").lower() == "true" or call.query("skiptoken") is not None
+    if not counted or call.request.headers.get("consistencylevel", "").lower() != "eventual":
+        raise GraphError(
+            400,
+            "Request_UnsupportedQuery",
+            "The specified cast requires the 'ConsistencyLevel' header set to eventual and '$count' set to true.",
+        )
+    users, _ = _members(call)
+    return _page(call, [render.render_person(person, call.query("select")) for person in users], "users")
+
+
+def _members(call: Call) -> tuple[list[Person], list[Group]]:
+    """Who is in the group of the path; of nested groups too where the path says ``transitiveMembers``."""
+    return call.state.members_of(_group_of(call), deep="/transitiveMembers" in call.request.scope["path"])

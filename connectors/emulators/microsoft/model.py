@@ -50,7 +50,7 @@ class Person:
 
 @dataclass(slots=True)
 class Group:
-    """A directory group with its direct members (user ids)."""
+    """A directory group with its direct members: ids of users and of groups."""
 
     id: str
     tenant_id: str

@@ -153,7 +153,7 @@ class MicrosoftState(DirectoryState):
         """Deliver to a mailbox or to the members of a group; other addresses are outside the emulated world."""
         with self.lock:
             groups = [group for group in self.groups.values() if (group.address or "").lower() == address.lower()]
-            people = [self.people[member] for group in groups for member in group.members]
+            people = [person for group in groups for person in self.members_of(group, deep=True)[0]]
             try:
                 people = people or [self.person(address)]
             except KeyError:

@@ -11,7 +11,7 @@ administrator, the weather. What is under test is only ever called through :attr
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from enum import Enum
 from typing import Protocol
@@ -82,6 +82,15 @@ class ProviderHarness(Protocol):
 
     def new_connector(self, policy: HttpPolicy = QUICK) -> MailboxConnector:
         """Another connector for the same organisation, as after a restart; the harness closes it."""
+
+    def may_read_groups(self) -> None:
+        """The administrator grants reading groups too."""
+
+    def add_group(self, name: str, people: Sequence[Mailbox], inner: Sequence[str] = ()) -> str:
+        """A group ``name@domain`` of people and of other groups (by id); its id."""
+
+    def remove_group(self, group: str) -> None:
+        """The administrator deletes a group."""
 
     def deliver(self, mailbox: Mailbox, mime: bytes, place: str = "inbox") -> MessageRef:
         """Mail arrives. ``place``: ``inbox``, ``junk``, ``sent``, ``drafts`` or ``other`` (a user's folder)."""

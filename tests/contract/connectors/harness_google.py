@@ -7,7 +7,7 @@ import dataclasses
 import email
 import email.policy
 import html
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,7 +23,7 @@ from connectors.emulators.google.mailbox import StoredMessage
 from connectors.emulators.google.quota import Quota
 from connectors.emulators.google.state import GoogleState
 from connectors.emulators.testing import Emulators
-from connectors.google.config import SCOPE_USERS, GoogleConfig, KeyFile
+from connectors.google.config import SCOPE_GROUPS, SCOPE_USERS, GoogleConfig, KeyFile
 from connectors.google.connector import GoogleConnector
 from connectors.google.move import QUARANTINE_LABEL
 from connectors.google.notifications import GoogleNotifications
@@ -257,6 +257,20 @@ class GoogleHarness:
         return GoogleConnector(
             self.config(**changes), self.domain, admin_address=self.ada.address, marker_key=MARKER_KEY, http=http
         )
+
+    def may_read_groups(self) -> None:
+        """See the protocol."""
+        self.state.delegate(self.customer, self._key["client_id"], (*self.config().scopes, SCOPE_GROUPS))
+
+    def add_group(self, name: str, people: Sequence[Mailbox], inner: Sequence[str] = ()) -> str:
+        """See the protocol."""
+        groups = [self.state.accounts.groups[group].email for group in inner]
+        members = [*(mailbox.address for mailbox in people), *groups]
+        return self.state.create_group(f"{name}@{self.domain}", name.title(), members).id
+
+    def remove_group(self, group: str) -> None:
+        """See the protocol."""
+        self.state.remove_group(self.state.accounts.groups[group])
 
     def stored(self, ref: MessageRef) -> StoredMessage | None:
         """The stored message, or None where it is gone."""

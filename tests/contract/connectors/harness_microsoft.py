@@ -6,7 +6,7 @@ import contextlib
 import html
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -86,6 +86,20 @@ class MicrosoftHarness:
         http = quick_http(policy)
         self._https.append(http)
         return MicrosoftConnector(self.config(**changes), self.tenant.id, http=http)
+
+    def may_read_groups(self) -> None:
+        """See the protocol."""
+        self.state.grant(self.tenant.id, self.emulators.client_id, ["GroupMember.Read.All"])
+
+    def add_group(self, name: str, people: Sequence[Mailbox], inner: Sequence[str] = ()) -> str:
+        """See the protocol."""
+        members = [self._people[mailbox.id] for mailbox in people]
+        groups = [self.state.groups[group] for group in inner]
+        return self.state.add_group(self.tenant, name, [*members, *groups], f"{name}@{self.domain}").id
+
+    def remove_group(self, group: str) -> None:
+        """See the protocol."""
+        self.state.remove_group(self.state.groups[group])
 
     def message(self, ref: MessageRef) -> Message:
         """The stored message."""
