@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from app.kit.at_once import Pipelines, Row, Statement
 from app.kit.errors import ConfigurationError
 
 PING_AFTER_IDLE_SECONDS = 1.0
@@ -101,7 +102,7 @@ class Database:
 
     Args:
         url: libpq address of the unprivileged role.
-        pool_size: Connections at most.
+        pool_size: Connections at most; half as many more for :meth:`at_once`.
     """
 
     def __init__(self, url: str, pool_size: int = 8) -> None:
@@ -117,6 +118,7 @@ class Database:
         event.listen(self.engine.sync_engine, "checkin", _note_idle)
         event.listen(self.engine.sync_engine, "checkout", _ping_after_idle)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._pipelines = Pipelines(url, max(1, pool_size // 2))
 
     @asynccontextmanager
     async def tenant(self, tenant_id: uuid.UUID) -> AsyncIterator[AsyncSession]:
@@ -129,6 +131,17 @@ class Database:
                 text("SELECT set_config('postern.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)}
             )
             yield session
+
+    async def at_once(self, tenant_id: uuid.UUID, *statements: Statement) -> list[list[Row]]:
+        """A transaction of one tenant in one round trip; see :mod:`app.kit.at_once`.
+
+        Returns:
+            The rows of each statement.
+
+        Raises:
+            DBAPIError: One of them failed; nothing was changed.
+        """
+        return await self._pipelines.run(tenant_id, statements)
 
     @asynccontextmanager
     async def untenanted(self) -> AsyncIterator[AsyncSession]:
@@ -165,4 +178,5 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._pipelines.close()
         await self.engine.dispose()
