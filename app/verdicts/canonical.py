@@ -65,7 +65,7 @@ def expressions(url: str | bytes) -> tuple[str, ...]:
         NotCanonical: There is no host.
     """
     _, host, path, query = _parts(url)
-    paths = _path_prefixes(path, query)
+    paths = path_prefixes(path, query)
     return tuple(suffix + prefix for suffix in host_suffixes(host) for prefix in paths)
 
 
@@ -77,24 +77,40 @@ def lookup_expressions(url: str) -> tuple[str, ...]:
     Raises:
         NotCanonical: The WHATWG parser finds no http or https host.
     """
+    hosts, path, query = lookup_parts(url)
+    paths = path_prefixes(path, query)
+    return tuple([suffix + prefix for suffix in hosts for prefix in paths])
+
+
+def lookup_parts(url: str) -> tuple[list[str], str, str | None]:
+    """What :func:`lookup_expressions` are made of, for look-ups that stop at the host.
+
+    Returns:
+        The host and its suffixes, the path, and the query (None: there is none); see :func:`path_prefixes`.
+
+    Raises:
+        NotCanonical: The WHATWG parser finds no http or https host.
+    """
     try:
-        href = ada_url.URL(url).href
+        href = ada_url.normalize_url(url)
     except (ValueError, UnicodeError):
         raise NotCanonical("not an address") from None
     if not href.startswith(("http://", "https://")):
         raise NotCanonical("not an http or https address")
-    href = href.partition("#")[0]
+    if "#" in href:
+        href = href.partition("#")[0]
     authority, _, rest = href[href.index("//") + 2 :].partition("/")
-    host = _PORT_TEXT_RE.sub("", authority.rpartition("@")[2])
+    if "@" in authority:
+        authority = authority.rpartition("@")[2]
+    host = _PORT_TEXT_RE.sub("", authority) if ":" in authority else authority
     path, mark, query = rest.partition("?")
     # The parser has resolved dots, lowered the host and normalised IP addresses; where nothing is escaped and
     # nothing is doubled, what it wrote is the canonical form already.
     if not host or "%" in rest or "//" in rest or path.startswith("/") or ".." in host or host.endswith("."):
-        return expressions(f"http://{host}/{rest}")
-    paths = _path_prefixes("/" + path, query if mark and query else None)
-    if host.startswith("[") or host[-1].isdigit():
-        return tuple([host + prefix for prefix in paths])
-    return tuple([suffix + prefix for suffix in _suffixes(host) for prefix in paths])
+        _, host, path, found = _parts(f"http://{host}/{rest}")
+        return host_suffixes(host), path, found
+    hosts = [host] if host[0] == "[" or host[-1].isdigit() else _suffixes(host)
+    return hosts, "/" + path, query if mark and query else None
 
 
 def expression_digest(expression: str) -> bytes:
@@ -118,7 +134,8 @@ def _suffixes(host: str) -> list[str]:
     return [host, *(".".join(labels[index:]) for index in range(first, len(labels) - 1))]
 
 
-def _path_prefixes(path: str, query: str | None) -> list[str]:
+def path_prefixes(path: str, query: str | None) -> list[str]:
+    """The path with and without query, then up to four folders above it, the deepest first."""
     found = [] if query is None else [f"{path}?{query}"]
     found.append(path)
     segments = path.split("/")[1:-1]

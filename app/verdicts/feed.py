@@ -163,9 +163,22 @@ class FeedFile:
         return (listed_signal(expression, level, self.name),)
 
 
-def listed_signal(expression: str, level: Level, source: str) -> Signal:
-    """The signal of a listing."""
+def listed_signal(expression: str, level: Level, source: str, *, since: str = "", weight: int | None = None) -> Signal:
+    """The signal of a listing.
+
+    Args:
+        expression: What is listed.
+        level: As what.
+        source: By whom.
+        since: ISO date since when, where known.
+        weight: Points; None: the level's. Less than these decides nothing by itself.
+    """
     host, _, rest = expression.partition("/")
     shown = unicode_host(host) + (f"/{rest}" if rest else "")
-    fields = (("entry", shown), ("list", source))
-    return Signal(f"listed_{level.value}", LISTED_WEIGHT[level], fields, source=source, decides=level)
+    full = LISTED_WEIGHT[level]
+    points = full if weight is None else weight
+    fields: tuple[tuple[str, str], ...] = (("entry", shown), ("list", source))
+    code = f"listed_{level.value}"
+    if since:
+        code, fields = f"{code}_since", (*fields, ("since", since))
+    return Signal(code, points, fields, source=source, decides=level if points >= full else None)

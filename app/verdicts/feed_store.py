@@ -1,54 +1,68 @@
 """Lists of millions of addresses in one immutable file that every process maps into memory.
 
 The file is made by :mod:`app.verdicts.feed_build` and swapped by renaming, never written in place (a process that
-has a file mapped dies when it is cut short); a gateway notices within a fifth of a
-second and maps the new one. Mapped pages are shared by all processes of a machine.
+has a file mapped dies when it is cut short); a gateway notices within a fifth of a second and maps the new one. Mapped
+pages are shared by all processes of a machine.
 
 Layout, little endian::
 
     8 bytes   magic "PSTNFEED"
-    4 bytes   version (1)
+    4 bytes   version (2)
     4 bytes   length of the header text
     8 bytes   number of entries
     4 bytes   CRC-32 of fences and entries
     4 bytes   zero
-    n bytes   header text: JSON with the names of the sources and when it was made; padded to 8 bytes
+    n bytes   header text: JSON, see :class:`StoreHeader`; padded to 8 bytes
     65,537 * 4 bytes   fences: where the entries begin whose first two bytes are the index
-    8 bytes each       entries, ascending: 56 bits of the expression's hash, then level (1 bit) and source (7 bits)
+    8 bytes each       entries, ascending; see :mod:`app.verdicts.feed_keys`
 
-An entry stands for one Safe Browsing expression (:mod:`app.verdicts.canonical`). With 56 bits and ten million
-entries an address that is not listed is taken for listed once in about ten thousand million look-ups.
+An entry stands for one Safe Browsing expression (:mod:`app.verdicts.canonical`). All entries of one host lie
+together, so a look-up hashes the host's suffixes first and the paths only where the host is known: for most
+addresses three hashes instead of fifteen.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
 import struct
 import sys
+import threading
 import time
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import date
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from app.verdicts.canonical import NotCanonical, lookup_expressions
-from app.verdicts.feed import CHECK_SECONDS, listed_signal
+from app.verdicts.canonical import NotCanonical, lookup_parts, path_prefixes
+from app.verdicts.feed import CHECK_SECONDS, LISTED_WEIGHT, listed_signal
+from app.verdicts.feed_keys import (
+    BUCKETS,
+    LEVEL_BIT,
+    PATH_MASK,
+    PATH_SHIFT,
+    SOURCE_MASK,
+    TAG_BITS,
+    host_key,
+    path_key,
+    since_date,
+)
 from app.verdicts.scoring import Level, Signal
 
 SUFFIX: Final = ".pfs"
 MAGIC: Final = b"PSTNFEED"
-VERSION: Final = 1
+VERSION: Final = 2
 HEAD: Final = struct.Struct("<8sIIQII")
-FENCES: Final = 65_537
-MAX_SOURCES: Final = 128
-_HASH_MASK: Final = ~0xFF & (1 << 64) - 1
+FENCES: Final = BUCKETS + 1
+CHECKED_AT_ONCE: Final = 4 << 20
+"""Bytes up to which a new file's checksum is verified in the calling thread."""
 
 log = structlog.get_logger(__name__)
 
@@ -57,24 +71,75 @@ class StoreDamaged(ValueError):
     """The file is not one of ours, is cut off, or was changed."""
 
 
-def entry_key(expression: str) -> int:
-    """The upper 56 bits of an entry; the lower eight are zero."""
-    digest = hashlib.blake2b(expression.encode("ascii", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "little") & _HASH_MASK
+@dataclass(frozen=True, slots=True)
+class StoreSource:
+    """A source whose entries are in a store.
+
+    Attributes:
+        name: What evidence calls it.
+        entries: How many are in.
+        weight: Points of its signal.
+    """
+
+    name: str
+    entries: int = 0
+    weight: int = 100
 
 
-def entry_tag(level: Level, source: int) -> int:
-    """The lower 8 bits of an entry."""
-    return (0x80 if level is Level.MALICIOUS else 0) | source
+@dataclass(frozen=True, slots=True)
+class StoreHeader:
+    """What a store says about itself.
+
+    Attributes:
+        sources: By number.
+        made_at: When it was built, ISO 8601.
+        version: Number of the published version; 0: built by hand.
+    """
+
+    sources: tuple[StoreSource, ...]
+    made_at: str
+    version: int = 0
+
+    def encode(self) -> bytes:
+        """As it stands in the file, padded."""
+        text = json.dumps(asdict(self)).encode()
+        return text + b" " * (-(HEAD.size + len(text)) % 8)
+
+    @classmethod
+    def decode(cls, text: bytes) -> StoreHeader:
+        """Read it.
+
+        Raises:
+            StoreDamaged: It is none.
+        """
+        try:
+            data = json.loads(text)
+            sources = tuple(
+                StoreSource(str(found["name"]), int(found["entries"]), int(found["weight"]))
+                for found in data["sources"]
+            )
+            return cls(sources, str(data["made_at"]), int(data["version"]))
+        except (ValueError, KeyError, TypeError):
+            raise StoreDamaged("the header cannot be read") from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A listed expression."""
+    """A listed expression.
+
+    Attributes:
+        expression: The one that is listed.
+        level: Of the entry.
+        source: Name of the source.
+        since: Since when it is listed there, as far as known.
+        weight: The source's points.
+    """
 
     expression: str
     level: Level
     source: str
+    since: date | None = None
+    weight: int = 100
 
 
 class MappedStore:
@@ -82,65 +147,120 @@ class MappedStore:
 
     Args:
         path: The file.
+        check: Whether to verify the checksum, which reads all of it; its form is checked in any case.
 
     Raises:
         StoreDamaged: It is none.
         OSError: It cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, check: bool = True) -> None:
         if sys.byteorder != "little":
             raise StoreDamaged("feed stores need a little-endian machine")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size < HEAD.size:
                 raise StoreDamaged("cut off")
             self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-        magic, version, header_length, count, checksum, _ = HEAD.unpack_from(self._map)
-        if magic != MAGIC or version != VERSION:
+        magic, version, header_length, count, checksum, zero = HEAD.unpack_from(self._map)
+        if magic != MAGIC or version != VERSION or zero:
             raise StoreDamaged("not a feed store of this version")
         body = HEAD.size + header_length
-        entries = body + _padded(FENCES * 4)
+        entries = body + padded(FENCES * 4)
         if len(self._map) != entries + count * 8:
             raise StoreDamaged("cut off")
         whole = memoryview(self._map)
-        if zlib.crc32(whole[body:]) != checksum:
+        if check and zlib.crc32(whole[body:]) != checksum:
             raise StoreDamaged("the checksum is wrong")
-        try:
-            header = json.loads(bytes(whole[HEAD.size : body]))
-            self.sources: list[str] = [str(name) for name in header["sources"]]
-            self.made_at: str = str(header["made_at"])
-        except (ValueError, KeyError, TypeError):
-            raise StoreDamaged("the header cannot be read") from None
-        self._fences = whole[body : body + FENCES * 4].cast("I")
-        self._entries = whole[entries:].cast("Q")
+        self.header = StoreHeader.decode(bytes(whole[HEAD.size : body]))
+        self.fences = whole[body : body + FENCES * 4].cast("I")
+        self.entries = whole[entries:].cast("Q")
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources."""
+        return [source.name for source in self.header.sources]
+
+    @property
+    def made_at(self) -> str:
+        """When it was built, ISO 8601."""
+        return self.header.made_at
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
-    def find(self, expressions: tuple[str, ...]) -> list[Hit]:
+    def find(self, expressions: Iterable[str]) -> list[Hit]:
         """The listed ones among some expressions."""
-        entries, fences = self._entries, self._fences
         hits: list[Hit] = []
         for expression in expressions:
-            key = int.from_bytes(hashlib.blake2b(expression.encode(), digest_size=8).digest(), "little") & _HASH_MASK
-            bucket = key >> 48
-            end = fences[bucket + 1]
-            at = bisect_left(entries, key, fences[bucket], end)
-            while at < end and entries[at] & _HASH_MASK == key:
-                tag = entries[at] & 0xFF
-                level = Level.MALICIOUS if tag & 0x80 else Level.SUSPICIOUS
-                source = tag & 0x7F
-                hits.append(Hit(expression, level, self.sources[source] if source < len(self.sources) else "?"))
-                at += 1
+            host, slash, path = expression.partition("/")
+            self._find_below(host, host_key(host), (slash + path,), hits)
         return hits
 
+    def find_parts(self, hosts: Iterable[str], path: str, query: str | None) -> list[Hit]:
+        """The listed ones among all expressions of an address (:func:`app.verdicts.canonical.lookup_parts`)."""
+        entries, fences = self.entries, self.fences
+        hits: list[Hit] = []
+        paths: list[str] | None = None
+        for host in hosts:
+            # host_key(host), without the call: this loop is what an address that is not listed costs.
+            key = int.from_bytes(blake2b(host.encode("ascii", "replace"), digest_size=3).digest(), "big")
+            bucket = key >> 8
+            end = fences[bucket + 1]
+            at = bisect_left(entries, (key & 0xFF) << 56, fences[bucket], end)
+            if at < end and entries[at] >> 56 == key & 0xFF:
+                if paths is None:
+                    paths = path_prefixes(path, query)
+                self._find_below(host, key, paths, hits)
+        return hits
 
-def _padded(length: int) -> int:
+    def _find_below(self, host: str, key: int, paths: Iterable[str], hits: list[Hit]) -> None:
+        entries, sources = self.entries, self.header.sources
+        begin, end = self.fences[key >> 8], self.fences[(key >> 8) + 1]
+        for path in paths:
+            expression = host + path
+            wanted = (key & 0xFF) << 56 | path_key(expression) << PATH_SHIFT
+            at = bisect_left(entries, wanted, begin, end)
+            while at < end and entries[at] & PATH_MASK == wanted:
+                tag = entries[at] & (1 << TAG_BITS) - 1
+                level = Level.MALICIOUS if tag & LEVEL_BIT else Level.SUSPICIOUS
+                number = tag & SOURCE_MASK
+                source = sources[number] if number < len(sources) else StoreSource("?")
+                hits.append(Hit(expression, level, source.name, since_date(tag), source.weight))
+                at += 1
+
+    def signals(self, url: str) -> tuple[Signal, ...]:
+        """What the lists say about an address: the worst entry of each list that covers it."""
+        try:
+            hits = self.find_parts(*lookup_parts(url))
+        except NotCanonical:
+            return ()
+        if not hits:
+            return ()
+        worst: dict[str, Hit] = {}
+        for hit in hits:
+            before = worst.get(hit.source)
+            if before is None or hit.level.rank > before.level.rank:
+                worst[hit.source] = hit
+        return tuple(signal_of(hit) for hit in worst.values())
+
+
+def signal_of(hit: Hit) -> Signal:
+    """The signal of a listing. A source that was given less than a full weight adds points and decides nothing."""
+    full = LISTED_WEIGHT[hit.level]
+    since = "" if hit.since is None else hit.since.isoformat()
+    return listed_signal(hit.expression, hit.level, hit.source, since=since, weight=min(hit.weight, full))
+
+
+def padded(length: int) -> int:
+    """The next multiple of eight."""
     return length + -length % 8
 
 
 class FeedStore:
     """The store as it is on disk now; an :class:`app.verdicts.judge.InlineSource`.
+
+    A file of more than 4 MB is verified in a thread of its own before it takes the place of the one in force, so that
+    no click waits for that; the first one is verified at once.
 
     Args:
         path: The file; it may appear later.
@@ -154,6 +274,7 @@ class FeedStore:
         self._monotonic = monotonic
         self._checked = float("-inf")
         self._stamp: tuple[int, int, int] | None = None
+        self._looking: threading.Thread | None = None
         self._store: MappedStore | None = None
         self.generation = 0
         self.error = ""
@@ -161,43 +282,50 @@ class FeedStore:
     def __len__(self) -> int:
         return 0 if self._store is None else len(self._store)
 
+    @property
+    def header(self) -> StoreHeader | None:
+        """Of the store in force; None: there is none yet."""
+        return None if self._store is None else self._store.header
+
     def refresh(self) -> int:
         """Map the file again if it was swapped; a file that is gone or damaged leaves the last one in force."""
         now = self._monotonic()
-        if now - self._checked < CHECK_SECONDS:
+        if now - self._checked < CHECK_SECONDS or (self._looking is not None and self._looking.is_alive()):
             return self.generation
         self._checked = now
         try:
             found = os.stat(self._path)
-            stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
-            if stamp == self._stamp:
-                return self.generation
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError) or self._store is not None:
+                self._not_used(error)
+            return self.generation  # none was ever made
+        stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if stamp == self._stamp:
+            return self.generation
+        if self._store is None or found.st_size <= CHECKED_AT_ONCE:
+            self._take(stamp)
+        else:
+            self._looking = threading.Thread(target=self._take, args=(stamp,), daemon=True)
+            self._looking.start()
+        return self.generation
+
+    def _take(self, stamp: tuple[int, int, int]) -> None:
+        try:
             store = MappedStore(self._path)
         except (OSError, StoreDamaged) as error:
-            if isinstance(error, FileNotFoundError) and self._store is None:
-                return self.generation  # none was ever made
-            if self.error != str(error):
-                log.warning("feed_store.not_used", path=str(self._path), error=str(error), kept=len(self))
-            self.error = str(error)
-            return self.generation
+            self._not_used(error)
+            return
         # The old map goes when the last look-up that uses it is done.
         self._store, self._stamp, self.error = store, stamp, ""
         self.generation += 1
         log.info("feed_store.mapped", entries=len(store), sources=store.sources, made_at=store.made_at)
-        return self.generation
+
+    def _not_used(self, error: Exception) -> None:
+        if self.error != str(error):
+            log.warning("feed_store.not_used", path=str(self._path), error=str(error), kept=len(self))
+        self.error = str(error)
 
     def signals(self, url: str) -> tuple[Signal, ...]:
         """What the lists say about an address: the worst entry of each list that covers it."""
         store = self._store
-        if store is None:
-            return ()
-        try:
-            hits = store.find(lookup_expressions(url))
-        except NotCanonical:
-            return ()
-        worst: dict[str, Hit] = {}
-        for hit in hits:
-            before = worst.get(hit.source)
-            if before is None or hit.level.rank > before.level.rank:
-                worst[hit.source] = hit
-        return tuple(listed_signal(hit.expression, hit.level, hit.source) for hit in worst.values())
+        return () if store is None else store.signals(url)

@@ -68,10 +68,23 @@ class Signal:
         }
 
 
-_ONE_FACT: Final[Mapping[str, str]] = dict.fromkeys(
-    ("homograph", "homograph_unnamed", "mixed_script", "punycode", "lookalike", "embedded", "other_suffix", "affixed"),
-    "name",
-) | dict.fromkeys(("ip_host", "ip_host_disguised"), "ip")
+_ONE_FACT: Final[Mapping[str, str]] = (
+    dict.fromkeys(
+        (
+            "homograph",
+            "homograph_unnamed",
+            "mixed_script",
+            "punycode",
+            "lookalike",
+            "embedded",
+            "other_suffix",
+            "affixed",
+        ),
+        "name",
+    )
+    | dict.fromkeys(("ip_host", "ip_host_disguised"), "ip")
+    | {"listed_malicious_since": "listed_malicious", "listed_suspicious_since": "listed_suspicious"}
+)
 """Signals that see the same thing from several sides: of each such group only the heaviest counts."""
 
 

@@ -15,6 +15,8 @@ from app.messages.host_findings import TEMPLATES
 _OWN: Final[dict[str, str]] = {
     "listed_malicious": "The address {entry} is on a list of dangerous sites ({list}).",
     "listed_suspicious": "The address {entry} is on a list of doubtful sites ({list}).",
+    "listed_malicious_since": "The address {entry} is on a list of dangerous sites ({list}, since {since}).",
+    "listed_suspicious_since": "The address {entry} is on a list of doubtful sites ({list}, since {since}).",
     "known_good": "The site {host} belongs to {owner}.",
     "wrapped": "The link leads through {wrapper} to {host}.",
     "wrapped_opaque": "The link leads through {wrapper}, which does not show where it ends.",

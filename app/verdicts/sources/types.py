@@ -138,10 +138,17 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """What was passed over while entries were read; grows until their iterator ends."""
+    """What was passed over while entries were read; grows until their iterator ends.
+
+    Attributes:
+        refused: How many entries.
+        problems: The first of them, in words.
+        line: The line that is being read, where there are lines.
+    """
 
     refused: int = 0
     problems: list[str] = field(default_factory=list)
+    line: int = 0
 
     def refuse(self, problem: str) -> None:
         """Count one, and keep the first few in words."""
