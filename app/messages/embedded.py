@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from app.messages.charsets import View
 from app.messages.html_links import Candidate
+from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.rewrite import Change, Writer
 from app.messages.types import FoundLink, LinkAction, LinkKind, RewrittenLink
 from app.messages.urls import TargetClass, resolve
@@ -27,7 +28,7 @@ _STRIDE = 1_500
 _CELL_CHARACTERS = 160
 _MAX_JOINED = 6
 _MAX_IMAGES = 40
-_MAX_PIXELS = 150_000_000  # of all pictures of a message; a count and not a clock, so that results are repeatable
+_MAX_PIXELS = 150_000_000  # of all pictures, pages and drawings of a message
 _EMBEDDED_URL = re.compile(r"(?i)(?:https?:|www\.)")
 
 
@@ -37,7 +38,7 @@ class Pictures:
 
     writer: Writer
     seen: int = 0
-    pixels: int = 0
+    budget: PixelBudget = field(default_factory=lambda: PixelBudget(_MAX_PIXELS))
     plain: list[tuple[str, bytes]] = field(default_factory=list)
 
     def picture(self, data: bytes, part: str) -> bytes | None:
@@ -46,18 +47,14 @@ class Pictures:
 
         self.seen += 1
         if self.seen > _MAX_IMAGES:
-            self.writer.warn("not_covered", part, "The message has more pictures than are looked at for QR codes.")
+            self.not_looked_at("The message", part, f"only its first {_MAX_IMAGES} pictures are looked at")
             return None
-        pixels = qr.pixels(data)
-        if self.pixels + pixels > _MAX_PIXELS:
-            self.writer.warn(
-                "not_covered", part, "The message's pictures have more pixels than are looked at for QR codes."
-            )
+        if not self.budget.take(qr.pixels(data)):
+            self.not_looked_at("A picture", part, SPENT)
             return None
-        self.pixels += pixels
         scan = qr.scan(data)
         for note in scan.notes:
-            self.writer.warn("qr_not_covered", part, f"A picture was not looked at for QR codes: {note}.")
+            self.not_looked_at("A picture", part, note)
         if not scan.codes:
             if len(data) < 300_000:
                 self.plain.append((part, data))
@@ -75,11 +72,13 @@ class Pictures:
             painted = qr.repaint(data, wanted)
         except qr.CannotPaint as error:
             self.writer.links += [RewrittenLink(link.link, LinkAction.LEAVE, None) for link in decided]
-            self.writer.warn("qr_not_changed", part, f"A QR code could not be changed and was left: {error}.")
+            self.writer.warn("qr_not_changed", part, f"A QR code was left readable: {error}.")
             return None
         for link, outcome in zip(decided, painted.outcomes, strict=True):
             if link.action is LinkAction.REWRITE and outcome == "defaced":
-                self.writer.warn("qr_defaced", part, "A QR code is too small to be replaced and was made unreadable.")
+                self.writer.warn(
+                    "qr_defaced", part, "A QR code has no room for the gateway link and was made unreadable instead."
+                )
                 link = RewrittenLink(link.link, LinkAction.REDACT, None)
             self.writer.links.append(link)
         return painted.data
@@ -90,8 +89,17 @@ class Pictures:
             return
         from app.messages import qr
 
-        for code in qr.join([data for _, data in self.plain]):
-            self.report([code.text], self.plain[code.images[0]][0], "A QR code is cut into several pictures.")
+        codes, notes = qr.join_scan([data for _, data in self.plain], budget=self.budget)
+        for code in codes:
+            self.report([code.text], self.plain[code.images[0]][0], "is cut into several pictures")
+        for note in notes:
+            self.not_looked_at("Pictures put together", self.plain[0][0], note)
+
+    def not_looked_at(self, what: str, part: str, why: str) -> None:
+        """Say what was not, or not fully, searched for codes; each thing once for a part."""
+        message = f"{what} may hold a QR code that was not found: {why}."
+        if not any(w.part == part and w.message == message for w in self.writer.warnings):
+            self.writer.warn("qr_not_covered", part, message)
 
     def report(self, texts: Iterable[str], part: str, why: str) -> None:
         """Report codes that are never changed where they stand."""
@@ -101,7 +109,7 @@ class Pictures:
                 continue
             self.writer.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
             if self.writer.plan.qr != "report":
-                self.writer.warn("qr_not_changed", part, why)
+                self.writer.warn("qr_not_changed", part, f"A QR code {why}: it was reported and left readable.")
 
     def _link(self, text: str, part: str) -> FoundLink | None:
         if not _EMBEDDED_URL.match(text.strip()):
@@ -127,7 +135,7 @@ class Pictures:
             try:
                 gateway_url = plan.mint(link)
             except ValueError as error:
-                self.writer.warn("not_minted", part, f"A QR code could not be replaced: {error}")
+                self.writer.warn("not_minted", part, f"A QR code was made unreadable instead of replaced: {error}")
             else:
                 return RewrittenLink(link, LinkAction.REWRITE, gateway_url)
         return RewrittenLink(link, LinkAction.REDACT, None)
@@ -147,7 +155,7 @@ class Pictures:
             from app.messages.qr.html_blocks import find_in_html
 
             text = view.decode(0, len(source))
-            self.report([c.text for c in find_in_html(text)], part, "A QR code is drawn with characters or a table.")
+            self.report([c.text for c in find_in_html(text)], part, "is drawn with characters or a table")
         return changes
 
     def in_text(self, view: View, part: str) -> None:
@@ -156,7 +164,7 @@ class Pictures:
             from app.messages.qr.html_blocks import find_in_text
 
             codes = find_in_text(view.decode(0, len(view.text)))
-            self.report([code.text for code in codes], part, "A QR code is drawn with characters.")
+            self.report([code.text for code in codes], part, "is drawn with characters")
 
 
 def _has_dense_table(source: str) -> bool:
@@ -239,28 +247,28 @@ def attachment(writer: Writer, pictures: Pictures, name: str, content_type: str,
         writer.links.append(RewrittenLink(judged, LinkAction.LEAVE, None))
     for note in found.notes:
         writer.warn("not_covered", part, f"{found.kind}: {note}.")
-    texts, notes = _codes_of_document(found.kind, data)
-    pictures.report(texts, part, "A QR code stands in a document, which is not changed.")
+    texts, notes = _codes_of_document(found.kind, data, pictures.budget)
+    pictures.report(texts, part, f"stands in an attachment ({found.kind}), which is never changed")
     for note in notes:
-        writer.warn("qr_not_covered", part, f"{found.kind}: {note}.")
+        pictures.not_looked_at(found.kind, part, note)
     return found.kind == "picture"
 
 
-def _codes_of_document(kind: str, data: bytes) -> tuple[list[str], tuple[str, ...]]:
+def _codes_of_document(kind: str, data: bytes, budget: PixelBudget) -> tuple[list[str], tuple[str, ...]]:
     """QR codes in a document by its kind, and what of it was not looked at."""
     if kind.startswith("PDF"):
         from app.messages.qr.pdf import find as find_pdf
 
-        pages = find_pdf(data, links=False)
+        pages = find_pdf(data, budget=budget, links=False)
         return [code.text for _, code in pages.codes], pages.notes
     if "SVG" in kind.upper():
         from app.messages.qr.svg import scan_svg
 
-        drawing = scan_svg(data)
+        drawing = scan_svg(data, budget=budget)
         return [code.text for code in drawing.codes], drawing.notes
     if kind in ("Office document", "OpenDocument file"):
         from app.messages.qr.documents import find as find_in_document
 
-        document = find_in_document(data)
+        document = find_in_document(data, budget=budget)
         return [code.text for _, code in document.codes], document.notes
     return [], ()

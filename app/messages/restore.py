@@ -20,7 +20,7 @@ from app.messages.transfer_base64 import is_mislabelled, open_body
 from app.messages.types import OpenedLink, RestoreBodyResult, RestoreFailure, RestoreResult
 
 _URL = re.compile(r"https?://(?:(?!https?://)[A-Za-z0-9.\-_~%:/\[\]])*(?!https?://)[A-Za-z0-9_\-]", re.I)
-_BEHIND = re.compile(r"[^A-Za-z0-9_\-][^/]*\Z")
+_FOREIGN = re.compile(r"[^A-Za-z0-9_\-]")
 _MAX_TRIES = 3
 _OPENING = '<a href="'
 _REWRITTEN = frozenset({Role.HTML, Role.TEXT, Role.MARKUP})
@@ -50,9 +50,13 @@ def open_longest(text: str, open_link: Opener) -> tuple[OpenedLink | None, int]:
     opened = open_link(text)
     end = len(text)
     for _ in range(_MAX_TRIES):
-        if opened is not None or (cut := _BEHIND.search(text, 0, end)) is None:
+        if opened is not None:
             break
-        end = cut.start()
+        token = text.rfind("/", 0, end) + 1
+        foreign = _FOREIGN.search(text, token, end)
+        end = foreign.start() if foreign else token - 1
+        if end <= 0:
+            break
         opened = open_link(text[:end])
     return opened, end
 

@@ -7,7 +7,7 @@ stand: images (here), :mod:`~app.messages.qr.svg`, :mod:`~app.messages.qr.pdf`, 
 
 from __future__ import annotations
 
-from app.messages.qr.images import JoinedCode, find, join, pixels, scan
+from app.messages.qr.images import JoinedCode, find, join, join_scan, pixels, scan
 from app.messages.qr.paint import CannotPaint, Repainted, deface, repaint, replace
 from app.messages.qr.types import QrCode, QrLimits, QrScan
 
@@ -21,6 +21,7 @@ __all__ = [
     "deface",
     "find",
     "join",
+    "join_scan",
     "pixels",
     "repaint",
     "replace",

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.messages.attachment_office import unpacked
-from app.messages.qr.images import scan
+from app.messages.pixel_budget import SPENT, PixelBudget
+from app.messages.qr.images import pixels, scan
 from app.messages.qr.svg import scan_svg
 from app.messages.qr.types import QrCode, QrLimits
 
@@ -39,12 +40,13 @@ class DocumentScan:
     notes: tuple[str, ...] = ()
 
 
-def find(data: bytes, limits: QrLimits = _LIMITS) -> DocumentScan:
+def find(data: bytes, limits: QrLimits = _LIMITS, budget: PixelBudget | None = None) -> DocumentScan:
     """Find the codes in the pictures of a ZIP-based document.
 
     Args:
         data: An Office Open XML or OpenDocument file.
         limits: What may be decoded.
+        budget: How many more pixels may be looked at; None for no other bound than `limits`.
 
     Returns:
         The codes with the pictures they stand in; nothing for a file that is no such document. Never raises.
@@ -83,7 +85,13 @@ def find(data: bytes, limits: QrLimits = _LIMITS) -> DocumentScan:
             notes["pictures that are damaged or unpack to too much were not looked at"] = None
             continue
         left -= len(picture)
-        result = scan_svg(picture, limits) if lower.endswith(".svg") else scan(picture, limits)
+        if lower.endswith(".svg"):
+            result = scan_svg(picture, limits, budget)
+        elif budget is None or budget.take(pixels(picture, limits)):
+            result = scan(picture, limits)
+        else:
+            notes[SPENT] = None
+            break
         found += [(name, code) for code in result.codes]
         notes |= {f"{name}: {note}": None for note in result.notes}
     return DocumentScan(tuple(found[: limits.max_codes]), tuple(notes))

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.qr.bitmaps import Bitmap, frames_read, gray, load, on_ground
 from app.messages.qr.finder import CROWDED, find_in_bitmap, look
 from app.messages.qr.headers import read_header
@@ -101,7 +102,24 @@ def join(images: Sequence[bytes], limits: QrLimits = DEFAULT_LIMITS) -> tuple[Jo
         limits: What may be decoded.
 
     Returns:
-        Codes of two or more neighbouring images together which none of them shows alone.
+        Codes of two or more neighbouring images together which none of them shows alone. Never raises; see
+        :func:`join_scan` for what was not covered.
+    """
+    return join_scan(images, limits)[0]
+
+
+def join_scan(
+    images: Sequence[bytes], limits: QrLimits = DEFAULT_LIMITS, budget: PixelBudget | None = None
+) -> tuple[tuple[JoinedCode, ...], tuple[str, ...]]:
+    """Find codes that were cut into images, and say what was not covered.
+
+    Args:
+        images: As for :func:`join`.
+        limits: What may be decoded.
+        budget: How much more may be looked at; None for no other bound than `limits`.
+
+    Returns:
+        The codes, and one short sentence for each thing that was not covered.
     """
     planes: list[tuple[int, Bitmap]] = []
     alone: set[str] = set()
@@ -117,17 +135,24 @@ def join(images: Sequence[bytes], limits: QrLimits = DEFAULT_LIMITS) -> tuple[Jo
         planes.append((number, plane))
         alone |= {code.text for code in find_in_bitmap(plane, limits.max_codes)}
     found: list[JoinedCode] = []
+    notes: dict[str, None] = {}
     for group in _neighbours(planes):
         numbers = tuple(number for number, _ in group)
         for direction in ("across", "down"):
             whole = _together([plane for _, plane in group], direction == "across")
             if whole is None:
                 continue
-            for code in find_in_bitmap(whole, limits.max_codes):
+            if budget is not None and not budget.take(whole.size):
+                notes[SPENT] = None
+                continue
+            codes, crowded = look(whole, limits.max_codes)
+            if crowded:
+                notes[CROWDED] = None
+            for code in codes:
                 if code.text not in alone:
                     alone.add(code.text)
                     found.append(JoinedCode(code.text, numbers, "across" if direction == "across" else "down"))
-    return tuple(found)
+    return tuple(found), tuple(notes)
 
 
 def _neighbours(planes: list[tuple[int, Bitmap]]) -> list[list[tuple[int, Bitmap]]]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import zxingcpp
 
 from app.messages.qr.bitmaps import Bitmap, Decoded, gray, load, on_ground
+from app.messages.qr.crowds import is_crowded
 from app.messages.qr.encode import CannotEncode, encode
 from app.messages.qr.finder import MOST_PLACES, find_in_bitmap
 from app.messages.qr.patterns import pattern_places
@@ -108,6 +109,13 @@ def repaint(image_bytes: bytes, wanted: Sequence[tuple[QrCode, str | None]], lim
     """
     if not wanted:
         return Repainted(image_bytes, ())
+    try:
+        return _repaint(image_bytes, wanted, limits)
+    except (cv2.error, MemoryError, OverflowError, RuntimeError) as error:
+        raise CannotPaint("the picture's libraries refuse to draw on it") from error
+
+
+def _repaint(image_bytes: bytes, wanted: Sequence[tuple[QrCode, str | None]], limits: QrLimits) -> Repainted:
     decoded = _load(image_bytes, limits)
     mirrored = decoded.header.orientation in _MIRRORED
     texts = [text for _, text in wanted]
@@ -322,6 +330,8 @@ def _ways_read(bitmap: Bitmap, code: QrCode, text: str, mirrored: bool) -> int:
     0 where zxing-cpp does not read it: it must be read by both.
     """
     plane = gray(on_ground(bitmap, 255))
+    if is_crowded(plane):
+        return 0  # zxing-cpp would be busy for minutes
     if not any(reading.text == text for reading in zxingcpp.read_barcodes(plane)):
         return 0
     left, top, right, bottom = code.box

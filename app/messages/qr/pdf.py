@@ -22,7 +22,8 @@ import numpy as np
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from app.messages.qr.finder import find_in_bitmap
+from app.messages.pixel_budget import SPENT, PixelBudget
+from app.messages.qr.finder import CROWDED, look
 from app.messages.qr.types import QrCode, QrLimits, reading_order
 
 _LIMITS: Final = QrLimits()
@@ -66,12 +67,20 @@ class PdfScan:
     encrypted: bool = False
 
 
-def find(data: bytes, limits: QrLimits = _LIMITS, *, codes: bool = True, links: bool = True) -> PdfScan:
+def find(
+    data: bytes,
+    limits: QrLimits = _LIMITS,
+    budget: PixelBudget | None = None,
+    *,
+    codes: bool = True,
+    links: bool = True,
+) -> PdfScan:
     """Find the codes and links of a PDF document.
 
     Args:
         data: The PDF file.
         limits: What may be looked at.
+        budget: How many more pixels may be rendered; None for no other bound than `limits`.
         codes: Whether pages are rendered to look for codes.
         links: Whether links are collected.
 
@@ -88,12 +97,14 @@ def find(data: bytes, limits: QrLimits = _LIMITS, *, codes: bool = True, links: 
                 return PdfScan(notes=("the document is encrypted",), encrypted=True)
             return PdfScan(notes=("the document is damaged or no PDF",))
         try:
-            return _scan(document, limits, codes, links)
+            return _scan(document, limits, budget, codes, links)
         finally:
             document.close()
 
 
-def _scan(document: pypdfium2.PdfDocument, limits: QrLimits, codes: bool, links: bool) -> PdfScan:
+def _scan(
+    document: pypdfium2.PdfDocument, limits: QrLimits, budget: PixelBudget | None, codes: bool, links: bool
+) -> PdfScan:
     pages = len(document)
     notes: list[str] = []
     found: list[tuple[int, QrCode]] = []
@@ -110,7 +121,10 @@ def _scan(document: pypdfium2.PdfDocument, limits: QrLimits, codes: bool, links:
                 hyperlinks += _annotations(document, page, number)
                 hyperlinks += _text_links(page, number)
             if codes:
-                found += [(number, code) for code in _codes(page, limits)]
+                on_page, note = _codes(page, limits, budget)
+                found += [(number, code) for code in on_page]
+                if note and note not in notes:
+                    notes.append(note)
         except (pypdfium2.PdfiumError, cv2.error, MemoryError):
             damaged += 1
         finally:
@@ -124,18 +138,22 @@ def _scan(document: pypdfium2.PdfDocument, limits: QrLimits, codes: bool, links:
     return PdfScan(tuple(found[: limits.max_codes]), tuple(dict.fromkeys(hyperlinks[:_MAX_LINKS])), pages, tuple(notes))
 
 
-def _codes(page: pypdfium2.PdfPage, limits: QrLimits) -> tuple[QrCode, ...]:
+def _codes(page: pypdfium2.PdfPage, limits: QrLimits, budget: PixelBudget | None) -> tuple[tuple[QrCode, ...], str]:
+    """Return the codes of a page, and what was not covered, if anything."""
     width, height = page.get_size()
     if not (width > 0 and height > 0 and math.isfinite(width) and math.isfinite(height)):
-        return ()
+        return (), ""
     scale = min(_DOTS_PER_INCH / 72, math.sqrt(limits.max_page_pixels / (width * height)), 20_000 / max(width, height))
+    if budget is not None and not budget.take(math.ceil(width * scale) * math.ceil(height * scale)):
+        return (), SPENT
     bitmap = page.render(scale=scale, grayscale=True)
     try:
         pixels = np.array(bitmap.to_numpy(), np.uint8)
     finally:
         bitmap.close()
     plane = pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    return reading_order(find_in_bitmap(np.ascontiguousarray(plane), limits.max_codes))
+    codes, crowded = look(np.ascontiguousarray(plane), limits.max_codes)
+    return reading_order(codes), f"a page: {CROWDED}" if crowded else ""
 
 
 def _annotations(document: pypdfium2.PdfDocument, page: pypdfium2.PdfPage, number: int) -> Iterator[PdfLink]:

@@ -22,11 +22,12 @@ import cv2
 import numpy as np
 from lxml import etree  # type: ignore[import-untyped]  # lxml ships no types
 
+from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.qr import svg_paths
 from app.messages.qr.bitmaps import Bitmap
 from app.messages.qr.colors import brightness, declarations
-from app.messages.qr.finder import find_in_bitmap
-from app.messages.qr.images import scan
+from app.messages.qr.finder import CROWDED, look
+from app.messages.qr.images import pixels, scan
 from app.messages.qr.types import QrCode, QrLimits, QrScan, reading_order, scaled
 
 _LIMITS: Final = QrLimits()
@@ -79,12 +80,13 @@ def find(data: bytes, limits: QrLimits = _LIMITS) -> tuple[QrCode, ...]:
     return scan_svg(data, limits).codes
 
 
-def scan_svg(data: bytes, limits: QrLimits = _LIMITS) -> QrScan:
+def scan_svg(data: bytes, limits: QrLimits = _LIMITS, budget: PixelBudget | None = None) -> QrScan:
     """Find the codes of an SVG drawing and say what was not covered.
 
     Args:
         data: The SVG file.
         limits: What may be looked at.
+        budget: How much more may be looked at; None for no other bound than `limits`.
 
     Returns:
         Codes of embedded pictures (in the pictures' own pixels) and of the drawing itself (in the pixels it
@@ -110,27 +112,34 @@ def scan_svg(data: bytes, limits: QrLimits = _LIMITS) -> QrScan:
     _collect(root, drawing)
     codes: list[QrCode] = []
     for picture in drawing.pictures[: limits.max_codes]:
+        if budget is not None and not budget.take(pixels(picture, limits)):
+            drawing.note(SPENT)
+            break
         found = scan(picture, limits)
         codes += found.codes
         for note in found.notes:
             drawing.note(note)
     bitmap = _render(drawing)
     if bitmap is not None:
-        codes += _read(bitmap, limits)
+        if budget is None or budget.take(bitmap.size):
+            codes += _read(bitmap, drawing)
+        else:
+            drawing.note(SPENT)
     return QrScan(reading_order(codes)[: limits.max_codes], tuple(drawing.notes))
 
 
-def _read(bitmap: Bitmap, limits: QrLimits) -> list[QrCode]:
+def _read(bitmap: Bitmap, drawing: _Drawing) -> list[QrCode]:
     """Read a drawing, and smaller versions of it in which dots and gaps between modules run together."""
-    codes = find_in_bitmap(bitmap, limits.max_codes)
+    most = drawing.limits.max_codes
+    codes, crowded = look(bitmap, most)
+    if crowded:
+        drawing.note(CROWDED)
     for side in _SMALLER_SIDES:
         if codes:
             break
         scale = side / max(bitmap.shape)
         small = cv2.resize(bitmap, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        codes = [
-            replace(code, corners=scaled(code.corners, 1 / scale)) for code in find_in_bitmap(small, limits.max_codes)
-        ]
+        codes = [replace(code, corners=scaled(code.corners, 1 / scale)) for code in look(small, most).codes]
     return codes
 
 
