@@ -145,6 +145,9 @@ class Settings(BaseSettings):
         300, ge=1, description="How often every mailbox is looked at without a notification, in seconds."
     )
     restore_days: int = Field(365, ge=1, description="How long undo records are kept, in days.")
+    turn_days: int = Field(
+        30, ge=1, description="How old mail may be that is looked through when a link turns out to be bad, in days."
+    )
     check_pages: bool = Field(
         False,
         description="Whether the gateway looks at the page behind a link before it is opened: follows up to five "

@@ -35,10 +35,24 @@ class Click(Base):
     automated: Mapped[bool] = mapped_column(server_default=text("false"))
     automated_reasons: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
     signals: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
+    incident_id: Mapped[int | None]
+    """The incident that a stopped click belongs to; 0: none, which was decided; None: not looked at yet."""
 
     __table_args__ = (
         Index("ix_clicks_at", "tenant_id", "at"),
         Index("ix_clicks_message", "tenant_id", "message_id"),
+        Index(
+            "ix_clicks_incident",
+            "tenant_id",
+            "incident_id",
+            postgresql_where=text("incident_id IS NOT NULL AND incident_id <> 0"),
+        ),
+        Index(
+            "ix_clicks_stopped",
+            "tenant_id",
+            "id",
+            postgresql_where=text("incident_id IS NULL AND (action = 'block' OR level = 'malicious')"),
+        ),
     )
 
 

@@ -17,9 +17,8 @@ from app.kit.spool import SpoolWriter
 from app.kit.spool_reader import SpoolReader
 from app.policy.snapshots import SnapshotStore
 from app.settings import Settings
-from app.verdicts.feed import FeedFile
-from app.verdicts.feed_store import SUFFIX, FeedStore
-from app.verdicts.judge import AllSources, InlineSource
+from app.verdicts.judge import InlineSource
+from app.verdicts.lists import installed_lists
 
 if TYPE_CHECKING:
     from app.kit.safe_http import SafeFetcher
@@ -51,7 +50,7 @@ def build_gateway(
     folder = settings.data_dir / "gateway"
     spool_folder = folder / "spool"
     snapshots = SnapshotStore(folder)
-    lists = _lists(settings)
+    lists = installed_lists(settings.feed_file, settings.data_dir)
     pages = _page_check(lists, fetcher) if settings.check_pages else None
     deps = GatewayDeps(
         settings=settings,
@@ -81,14 +80,6 @@ def build_gateway(
             background=(lambda: snapshots.follow(database), ingest.run),
         )
     )
-
-
-def _lists(settings: Settings) -> InlineSource:
-    """The operator's own list, as text or as a store, and the store that the worker keeps in the data directory."""
-    store = FeedStore(settings.data_dir / "feeds" / f"store{SUFFIX}")
-    if settings.feed_file is not None and settings.feed_file.suffix == SUFFIX:
-        return AllSources(FeedStore(settings.feed_file), store)
-    return AllSources(FeedFile(settings.feed_file), store)
 
 
 def _page_check(lists: InlineSource, fetcher: SafeFetcher | None) -> PageSource:

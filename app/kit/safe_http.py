@@ -16,7 +16,7 @@ import ipaddress
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -248,20 +248,37 @@ class SafeFetcher:
                         current = ada_url.URL(target, base=current).href
                     except (ValueError, UnicodeError):
                         return Fetched(tuple(hops), target, fetched.status, problem="unreadable")
-        except UnsafeAddress as unsafe:
-            return Fetched(tuple(hops), current, problem=unsafe.reason)
-        except TimeoutError:
-            return Fetched(tuple(hops), current, problem="timeout")
-        except (httpcore.TimeoutException, httpcore.PoolTimeout):
-            return Fetched(tuple(hops), current, problem="timeout")
-        except httpcore.ConnectError as error:
-            return Fetched(tuple(hops), current, problem="tls" if _is_tls(error) else "connect")
-        except (httpcore.NetworkError, OSError):
-            return Fetched(tuple(hops), current, problem="connect")
-        except (httpcore.ProtocolError, ValueError):
-            return Fetched(tuple(hops), current, problem="protocol")
+        except Exception as error:  # noqa: BLE001 - _problem raises again whatever a stranger cannot cause
+            return Fetched(tuple(hops), current, problem=_problem(error))
 
-    async def _one(self, parsed: ada_url.URL) -> Fetched:
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Fetched:
+        """Send something to an address that a tenant chose, under the same rules; https alone, nothing is followed.
+
+        Args:
+            url: An https address.
+            body: What is sent.
+            headers: More headers, ASCII.
+
+        Returns:
+            The answer, or why there was none. Never raises for what the other side can cause.
+        """
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                parsed = check_url(url, self._limits)
+                if parsed.protocol != "https:":
+                    raise UnsafeAddress("scheme", url)
+                more = tuple((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items())
+                return await self._one(parsed, b"POST", body, more)
+        except Exception as error:  # noqa: BLE001 - _problem raises again whatever the other side cannot cause
+            return Fetched((), url, problem=_problem(error))
+
+    async def _one(
+        self,
+        parsed: ada_url.URL,
+        method: bytes = b"GET",
+        content: bytes = b"",
+        more: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> Fetched:
         """One request, without following. Built from the parts that were checked: no second parser reads it."""
         url = parsed.href
         pool = httpcore.AsyncConnectionPool(
@@ -277,7 +294,10 @@ class SafeFetcher:
             (b"Accept-Language", b"en"),
             (b"Accept-Encoding", b"gzip, deflate"),
             (b"Connection", b"close"),
+            *more,
         ]
+        if content:
+            headers.append((b"Content-Length", str(len(content)).encode()))
         address = httpcore.URL(
             scheme=parsed.protocol[:-1].encode(),
             host=parsed.hostname.strip("[]").encode("ascii"),
@@ -286,7 +306,12 @@ class SafeFetcher:
         )
         seconds = self._limits.seconds
         timeouts = {"connect": seconds, "read": seconds, "write": seconds, "pool": seconds}
-        async with pool, pool.stream(b"GET", address, headers=headers, extensions={"timeout": timeouts}) as answer:
+        async with (
+            pool,
+            pool.stream(
+                method, address, headers=headers, content=content or None, extensions={"timeout": timeouts}
+            ) as answer,
+        ):
             found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
             if answer.status in REDIRECTS:
                 return Fetched((), url, answer.status, found)
@@ -321,6 +346,26 @@ class SafeFetcher:
                 if full:
                     return bytes(body[:cap]), True, ""
         return bytes(body), False, ""
+
+
+def _problem(error: Exception) -> str:
+    """Why the end could not be seen.
+
+    Raises:
+        Exception: The same, where it is none that the other side can cause.
+    """
+    match error:
+        case UnsafeAddress():
+            return error.reason
+        case TimeoutError() | httpcore.TimeoutException():
+            return "timeout"
+        case httpcore.ConnectError():
+            return "tls" if _is_tls(error) else "connect"
+        case httpcore.NetworkError() | OSError():
+            return "connect"
+        case httpcore.ProtocolError() | ValueError():
+            return "protocol"
+    raise error
 
 
 def _is_tls(error: BaseException) -> bool:

@@ -5,7 +5,8 @@ from app.gateway import models as gateway
 from app.kit.db import Base
 from app.links import models as links
 from app.policy import models as policy
+from app.protection import incident_models as incidents
 from app.protection import models as protection
 from app.tenants import models as tenants
 
-__all__ = ["Base", "audit", "gateway", "links", "policy", "protection", "tenants"]
+__all__ = ["Base", "audit", "gateway", "incidents", "links", "policy", "protection", "tenants"]

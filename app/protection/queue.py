@@ -32,6 +32,8 @@ BACKFILL = "backfill.mailbox"
 MOVE = "message.move"
 DRAIN = "offboarding.mailbox"
 OFFBOARD = "offboarding.tenant"
+TURN = "tenant.turn"
+ALERT = "incident.alert"
 
 RESTORE_PRIORITY = 20
 NOTIFIED_PRIORITY = 10
@@ -323,5 +325,37 @@ async def defer_offboard(session: AsyncSession, tenant_id: uuid.UUID, *, at: dat
         queue=tenant_queue(tenant_id),
         lock=lock,
         queueing_lock=lock,
+        at=at,
+    )
+
+
+async def defer_turn(session: AsyncSession, tenant_id: uuid.UUID, *, at: datetime | None = None) -> bool:
+    """Look for what has turned bad in a tenant's mail, and go on with what is to be done about it."""
+    lock = f"turn:{tenant_id}"
+    return await defer(
+        session,
+        TURN,
+        {"tenant_id": str(tenant_id)},
+        queue=BY_THE_CLOCK,
+        lock=lock,
+        # A step put off must not stand in the way of one that is wanted now.
+        queueing_lock=lock if at is None else f"{lock}:later",
+        priority=0 if at is None else PUT_OFF_PRIORITY,
+        at=at,
+    )
+
+
+async def defer_alert(
+    session: AsyncSession, tenant_id: uuid.UUID, incident_id: int, *, at: datetime | None = None
+) -> bool:
+    """Tell a tenant's webhook of an incident."""
+    name = f"alert:{tenant_id}:{incident_id}"
+    return await defer(
+        session,
+        ALERT,
+        {"tenant_id": str(tenant_id), "incident_id": incident_id},
+        queue=BY_THE_CLOCK,
+        lock=name,
+        queueing_lock=name,
         at=at,
     )

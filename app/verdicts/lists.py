@@ -1,0 +1,44 @@
+"""The lists of this installation as one, and what tells two states of them apart."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from app.verdicts.feed import FeedFile
+from app.verdicts.feed_store import SUFFIX, FeedStore
+from app.verdicts.judge import AllSources
+
+_HEAD_BYTES = 4096
+
+
+def store_path(data_dir: Path) -> Path:
+    """Where the worker keeps the store of all downloaded lists."""
+    return data_dir / "feeds" / f"store{SUFFIX}"
+
+
+def installed_lists(feed_file: Path | None, data_dir: Path) -> AllSources:
+    """The operator's own list, as text or as a store, and the store that the worker keeps in the data directory."""
+    store = FeedStore(store_path(data_dir))
+    if feed_file is not None and feed_file.suffix == SUFFIX:
+        return AllSources(FeedStore(feed_file), store)
+    return AllSources(FeedFile(feed_file), store)
+
+
+def lists_stamp(feed_file: Path | None, data_dir: Path) -> str:
+    """Names the state of the lists by their content, so that it is the same on every machine that has them.
+
+    Of a store only its head is read: it carries the checksum of the rest.
+    """
+    digest = hashlib.sha256()
+    for path in (feed_file, store_path(data_dir)):
+        try:
+            if path is None:
+                raise FileNotFoundError
+            with path.open("rb") as file:
+                head = file.read(_HEAD_BYTES) if path.suffix == SUFFIX else file.read()
+        except OSError:
+            digest.update(b"-")
+        else:
+            digest.update(hashlib.sha256(head).digest())
+    return digest.hexdigest()[:32]
