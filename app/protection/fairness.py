@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
@@ -26,6 +26,8 @@ from procrastinate.connector import BaseConnector
 from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
+
+from app.protection.liveness import FINISH_OF_WORKER, RETRY_OF_WORKER, Life
 
 log = structlog.get_logger()
 
@@ -64,6 +66,7 @@ class FairJobManager(JobManager):
         concurrency: Jobs that this worker runs at once.
         stopping: Set when the process is asked to stop: a database that is away is not waited for any more.
         weight: Weight of a queue; by default all are equal.
+        life: This process's sign of life, given as long as it is registered.
     """
 
     def __init__(
@@ -72,17 +75,32 @@ class FairJobManager(JobManager):
         concurrency: int,
         stopping: asyncio.Event,
         weight: Callable[[str], float] = lambda _: 1.0,
+        life: Life | None = None,
     ) -> None:
         super().__init__(connector)
         self._share = max(1, concurrency - 1)
         self._stopping = stopping
         self._weight = weight
+        self._life = life
         self._running: dict[int, str] = {}
         self._served: dict[str, int] = {}
         self._turn = 0
         self._ready: list[str] = []
         self._ready_until = 0.0
         self._wake: NotificationCallback | None = None
+
+    async def register_worker(self) -> int:
+        """Register this process; it lives from here on, before its first job."""
+        worker_id = await super().register_worker()
+        if self._life is not None:
+            await self._life.begin(worker_id)
+        return worker_id
+
+    async def unregister_worker(self, worker_id: int) -> None:
+        """Sign off, after the last job."""
+        await super().unregister_worker(worker_id)
+        if self._life is not None:
+            await self._life.end()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
         """The next job, or None where there is none or the database is away.
@@ -109,7 +127,10 @@ class FairJobManager(JobManager):
                 self._ready_until = time.monotonic() + READY_SECONDS
                 fresh = True
             for queue in self._in_order():
-                job = await super().fetch_job([queue], worker_id)
+                try:
+                    job = await super().fetch_job([queue], worker_id)
+                except UniqueViolation:
+                    job = None  # another one of the same lock was begun at the same instant
                 if job is not None and job.id is not None:
                     self._turn += 1
                     self._served[queue] = self._turn
@@ -136,14 +157,9 @@ class FairJobManager(JobManager):
         keep its mailbox locked for good. Then look for work: the mailbox's next job may have waited for this one.
         """
         self._running.pop(job.id or 0, None)
-        finish = super().finish_job
-        try:
-            await self._patiently(lambda: finish(job, status, delete_job))
-        except ConnectorException as error:
-            if is_away(error):
-                raise
-            # This process gave no sign of life for a while: another one has taken the job up. Jobs are idempotent.
-            log.warning("worker.job_was_taken_over", job=job.id, error=str(error.__cause__)[:200])
+        mine = await self._of_mine(FINISH_OF_WORKER, job, status=status.value, delete=delete_job)
+        if not mine:
+            log.warning("worker.job_was_taken_over", job=job.id)
         await self._look_again()
 
     async def retry_job(
@@ -156,12 +172,19 @@ class FairJobManager(JobManager):
     ) -> None:
         """Have a job done again; where an equal one is waiting already, this one is not needed any more."""
         self._running.pop(job.id or 0, None)
-        again, finish = super().retry_job, super().finish_job
         try:
-            await self._patiently(lambda: again(job, retry_at, priority, queue, lock))
+            await self._of_mine(RETRY_OF_WORKER, job, at=retry_at, priority=priority, queue=queue, lock=lock)
         except UniqueViolation:
-            await self._patiently(lambda: finish(job, Status.ABORTED, delete_job=True))
+            await self._of_mine(FINISH_OF_WORKER, job, status=Status.ABORTED.value, delete=True)
         await self._look_again()
+
+    async def _of_mine(self, query: str, job: Job, **values: Any) -> bool:
+        """Change a job of this worker's; False where another one has taken it up, after silence on our side.
+
+        It is that one's job then: jobs are idempotent, but a lock must not be opened under somebody at work.
+        """
+        ask = self.connector.execute_query_all_async
+        return bool(await self._patiently(lambda: ask(query, job=job.id, worker=job.worker_id, **values)))
 
     def forget_what_is_ready(self) -> None:
         """There may be new work: ask the database before the next choice."""

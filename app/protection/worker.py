@@ -10,16 +10,16 @@ import structlog
 from procrastinate.exceptions import ConnectorException
 
 from app.kit.jobs import make_app
-from app.protection.fairness import FairJobManager, is_away
+from app.protection.fairness import FairJobManager
+from app.protection.liveness import HEARTBEAT_SECONDS, LOOK_SECONDS, SILENT_SECONDS, Bereaved, Life
 from app.protection.runtime import Runtime
 from app.protection.tasks import register
 
 log = structlog.get_logger()
 
-HEARTBEAT_SECONDS = 2.0
-STALLED_SECONDS = 8.0
 _KEEP_JOBS_HOURS = 24
-_CLEAN_EVERY = 200
+_CLEAN_EVERY = 400
+_AFTER_OUTAGE_SECONDS = 4.0
 
 
 async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
@@ -31,7 +31,7 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
     """
     app = make_app(runtime.db.url)
     concurrency = runtime.settings.worker_concurrency
-    app.job_manager = FairJobManager(app.connector, concurrency, runtime.stopping)
+    app.job_manager = FairJobManager(app.connector, concurrency, runtime.stopping, life=Life(runtime.db.url))
     register(app, runtime)
     async with app.open_async():
         working = asyncio.create_task(
@@ -41,12 +41,12 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
                 listen_notify=True,
                 fetch_job_polling_interval=0.5,
                 update_heartbeat_interval=HEARTBEAT_SECONDS,
-                stalled_worker_timeout=STALLED_SECONDS,
+                stalled_worker_timeout=SILENT_SECONDS,
                 shutdown_graceful_timeout=10.0,
                 delete_jobs="successful",
             )
         )
-        minding = asyncio.create_task(mind_stalled(app, runtime))
+        minding = asyncio.create_task(mind_the_bereaved(app, runtime))
         pacing = asyncio.create_task(runtime.pace.watch())
         ready.set()
         stopped = asyncio.create_task(runtime.stopping.wait())
@@ -62,40 +62,18 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
             raise result
 
 
-async def mind_stalled(app: procrastinate.App, runtime: Runtime) -> None:
+async def mind_the_bereaved(app: procrastinate.App, runtime: Runtime) -> None:
     """Give jobs of dead workers back to the queue; bounded by the process's life."""
+    bereaved = Bereaved(app, runtime.clock)
     rounds = 0
     while not runtime.stopping.is_set():
         try:
-            await retry_stalled(app, runtime)
+            await bereaved.take_up()
             if rounds % _CLEAN_EVERY == 0:
                 await app.job_manager.delete_old_jobs(_KEEP_JOBS_HOURS, include_failed=False)
         except (ConnectorException, psycopg.Error) as error:
             log.warning("worker.database_away", error=type(error).__name__)
             # While it was away nobody could give signs of life: the living ones come first.
-            await asyncio.sleep(2 * HEARTBEAT_SECONDS)
+            await asyncio.sleep(_AFTER_OUTAGE_SECONDS)
         rounds += 1
-        await asyncio.sleep(HEARTBEAT_SECONDS)
-
-
-async def retry_stalled(app: procrastinate.App, runtime: Runtime) -> int:
-    """Retry jobs whose worker has stopped giving signs of life.
-
-    Returns:
-        How many.
-    """
-    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
-    count = 0
-    for job in stalled:
-        try:
-            await app.job_manager.retry_job(job, retry_at=runtime.clock())
-        except ConnectorException as error:
-            if is_away(error):
-                raise
-            # Another worker was first.
-            log.debug("worker.taken_up_already", job=job.id, error=str(error.__cause__))
-            continue
-        count += 1
-    if count:
-        log.info("worker.took_up", jobs=count)
-    return count
+        await asyncio.sleep(LOOK_SECONDS)

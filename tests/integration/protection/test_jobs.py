@@ -7,7 +7,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from procrastinate.jobs import Status
+from procrastinate.jobs import Job, Status
 from sqlalchemy import text
 
 from app.kit.clock import utc_now
@@ -15,7 +15,7 @@ from app.kit.db import Database
 from app.kit.jobs import defer, make_app
 from app.protection import queue
 from app.protection.fairness import FairJobManager
-from app.protection.worker import retry_stalled
+from app.protection.liveness import Bereaved, Life
 from tests.integration.protection.world import Organisation
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ async def test_a_job_of_a_dead_worker_is_done_again(organisation: Organisation) 
     app = make_app(runtime.db.url)
     app.job_manager = FairJobManager(app.connector, 4, asyncio.Event())
     async with app.open_async():
-        assert await retry_stalled(app, runtime) == 1
+        assert await Bereaved(app, utc_now).take_up() == 1
         assert await jobs(runtime.db) == [(queue.SYNC, "todo")]
 
 
@@ -69,7 +69,7 @@ async def test_a_job_of_a_dead_worker_gives_way_to_an_equal_one_that_waits(organ
     app = make_app(runtime.db.url)
     app.job_manager = FairJobManager(app.connector, 4, asyncio.Event())
     async with app.open_async():
-        await retry_stalled(app, runtime)
+        await Bereaved(app, utc_now).take_up()
         assert await jobs(runtime.db) == [(queue.SYNC, "todo")]
         worker = await app.job_manager.register_worker()
         assert await app.job_manager.fetch_job(None, worker) is not None
@@ -134,3 +134,70 @@ async def test_one_tenant_never_takes_all_slots_of_a_worker(database: Database) 
         manager.forget_what_is_ready()
         job = await manager.fetch_job(None, worker)
         assert job is not None and job.queue == queue.tenant_queue(few)
+
+
+async def a_job_is_taken(database: Database, manager: FairJobManager) -> Job:
+    await put(database, uuid.uuid4(), 1)
+    job = await manager.fetch_job(None, await manager.register_worker())
+    assert job is not None
+    return job
+
+
+async def test_a_worker_whose_connection_ends_is_dead_at_the_second_look(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.protection.liveness.GRACE_SECONDS", 0.0)
+    app, life = make_app(database.url), Life(database.url)
+    manager = FairJobManager(app.connector, 4, asyncio.Event(), life=life)
+    async with app.open_async():
+        await a_job_is_taken(database, manager)
+        bereaved = Bereaved(app, utc_now)
+        assert [await bereaved.take_up() for _ in range(3)] == [0, 0, 0]
+        await life.end()  # what PostgreSQL sees of a process that was killed
+        assert [await bereaved.take_up() for _ in range(3)] == [0, 1, 0]
+        assert await jobs(database) == [("some.task", "todo")]
+
+
+async def test_the_living_are_not_taken_for_dead_after_a_restart_of_the_database(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.protection.liveness.GRACE_SECONDS", 1e9)
+    app, life = make_app(database.url), Life(database.url)
+    manager = FairJobManager(app.connector, 4, asyncio.Event(), life=life)
+    async with app.open_async():
+        await a_job_is_taken(database, manager)
+        await life.end()  # every lock is gone, and not taken again yet
+        bereaved = Bereaved(app, utc_now)
+        assert [await bereaved.take_up() for _ in range(3)] == [0, 0, 0]
+
+
+async def test_a_worker_takes_its_lock_again_when_its_connection_was_cut(database: Database) -> None:
+    life = Life(database.url)
+    held = text("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND objsubid = 2")
+    await life.begin(4711)
+    async with database.untenanted() as session:
+        first = (await session.execute(held)).scalar_one()
+        await session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": first})
+    while True:
+        async with database.untenanted() as session:
+            if (await session.execute(held)).scalar_one_or_none() not in (None, first):
+                break
+        await asyncio.sleep(0.05)
+    await life.end()
+
+
+async def test_a_worker_that_was_thought_dead_does_not_end_its_successors_job(database: Database) -> None:
+    app = make_app(database.url)
+    manager = FairJobManager(app.connector, 4, asyncio.Event())
+    async with app.open_async():
+        job = await a_job_is_taken(database, manager)
+        async with database.untenanted() as session:
+            await session.execute(text("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"))
+        assert await Bereaved(app, utc_now).take_up() == 1
+        again = await manager.fetch_job(None, await manager.register_worker())
+        assert again is not None and again.id == job.id
+        await manager.finish_job(job, Status.SUCCEEDED, delete_job=True)
+        await manager.retry_job(job)
+        assert await jobs(database) == [("some.task", "doing")]
+        await manager.finish_job(again, Status.SUCCEEDED, delete_job=True)
+        assert await jobs(database) == []
