@@ -8,5 +8,6 @@ from app.policy import models as policy
 from app.protection import incident_models as incidents
 from app.protection import models as protection
 from app.tenants import models as tenants
+from app.verdicts.sources import models as sources
 
-__all__ = ["Base", "audit", "gateway", "incidents", "links", "policy", "protection", "tenants"]
+__all__ = ["Base", "audit", "gateway", "incidents", "links", "policy", "protection", "sources", "tenants"]
