@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
@@ -70,8 +70,12 @@ class MailboxConnector(OrganisationDirectory, Protocol):
     provider: Provider
     capabilities: Capabilities
 
-    async def check_access(self) -> list[AccessCheck]:
-        """Probe everything protection needs. Never raises for a missing grant: that is a FAILED check."""
+    async def check_access(self, first: Sequence[Mailbox] = ()) -> list[AccessCheck]:
+        """Probe everything protection needs. Never raises for a missing grant: that is a FAILED check.
+
+        Args:
+            first: Mailboxes to try before any other: those that are (to be) protected.
+        """
 
     async def subscribe(self, mailbox: Mailbox, callback_url: str) -> Subscription:
         """Ask for notifications of new messages."""

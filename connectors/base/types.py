@@ -60,6 +60,7 @@ class AccessCheck:
         summary: One sentence of what was found.
         remedy: One sentence of what to do; empty when passed.
         link: The exact page of the provider's admin centre, or empty.
+        vital: Where it has failed, no mailbox can be read at all.
     """
 
     key: str
@@ -67,6 +68,7 @@ class AccessCheck:
     summary: str
     remedy: str = ""
     link: str = ""
+    vital: bool = False
 
 
 @dataclass(frozen=True, slots=True)

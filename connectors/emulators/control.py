@@ -174,9 +174,17 @@ class Control:
             raise ValueError("mailboxes must be a list of addresses or null")
         with state.lock:
             tenant = state.tenants[str(body.get("tenant"))]
-            found = None if mailboxes is None else [state.person(str(each), tenant.id).id for each in mailboxes]
-            tenant.mailbox_scope = found
-            state.mark("tenant", tenant.id)
+            people = [state.person(str(each), tenant.id) for each in mailboxes or ()]
+            found = None if mailboxes is None else [person.id for person in people]
+            if "roles" in body:  # RBAC for Applications: rights over these mailboxes, in no token
+                roles = body["roles"]
+                if not isinstance(roles, list):
+                    raise ValueError("roles must be a list of permissions")
+                client_id = str(body.get("client_id") or self._world.options.microsoft_client_id)
+                state.grant_scoped(tenant.id, client_id, map(str, roles), people)
+            else:
+                tenant.mailbox_scope = found
+                state.mark("tenant", tenant.id)
         return {"mailboxes": found}
 
     async def _get_google(self, _: Request, __: Json) -> Json:

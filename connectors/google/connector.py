@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -101,8 +101,8 @@ class GoogleConnector:
         self._replacer = Replacer(self._client, self._keys)
         self._mover = Mover(self._client)
 
-    async def check_access(self) -> list[AccessCheck]:
-        """See the protocol."""
+    async def check_access(self, first: Sequence[Mailbox] = ()) -> list[AccessCheck]:
+        """See the protocol. Delegation covers all users or none, so the administrator's mailbox stands for all."""
         return await checks.check_access(self._client)
 
     async def organisation(self) -> str:

@@ -248,7 +248,7 @@ class ChangeReader:
             return reply
         if reply.status == 404 and reply.fault.has("ErrorItemNotFound", "ErrorFolderNotFound"):
             return None
-        raise self._client.error(reply.fault, _ASKING)
+        raise await self._client.refused(reply.fault, _ASKING)
 
     async def _ask(self, mailbox: str, info: RequestInformation) -> Reply:
         return await self._client.exchange(

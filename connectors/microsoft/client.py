@@ -126,6 +126,9 @@ def token_claims(token: str) -> dict[str, Any]:
     return claims if isinstance(claims, dict) else {}
 
 
+_SCOPE_SECONDS = 3_600.0
+_NO_SCOPE_SECONDS = 60.0
+"""How long the answers to "is some mailbox ours?" hold: a yes, and a no."""
 _REFUSAL_SECONDS = 1.0
 """How long a refused token request is answered from memory: requests come in bunches."""
 
@@ -158,6 +161,12 @@ class GraphClient:
         self._refusal: ConnectorError | None = None
         self._refused_until = 0.0
         self._wrote_at: float | None = None
+        self.find_scope: Callable[[], Awaitable[bool]] | None = None
+        """See :func:`connectors.microsoft.reach.may_be_scoped`."""
+        self._lacks_mail = False
+        self._scoped = False
+        self._scope_known_until = 0.0
+        self._scope_lock = asyncio.Lock()
 
     @property
     def requests(self) -> GraphRequests:
@@ -197,15 +206,35 @@ class GraphClient:
         """
         reply = await self.exchange(info, mailbox=mailbox, read=read, what=what)
         if reply.fault is not None:
-            raise self.error(reply.fault, what, about_message=about_message, needs=needs)
+            raise await self.refused(reply.fault, what, about_message=about_message, needs=needs)
         return reply
 
-    def error(
+    async def refused(
         self, fault: GraphFault, what: str, *, about_message: bool = False, needs: str = MAIL_READ_WRITE
     ) -> ConnectorError:
-        """The error for a refusal, with what our token says about our permissions."""
+        """The error for a refusal, with what is known about our permissions."""
         roles = token_roles(self._token)
-        return graph_error(fault, what, about_message=about_message, roles=roles, needs=needs)
+        scoped = fault.status == 403 and needs == MAIL_READ_WRITE and self._lacks_mail and await self.may_be_scoped()
+        return graph_error(fault, what, about_message=about_message, roles=roles, needs=needs, scoped=scoped)
+
+    async def may_be_scoped(self) -> bool:
+        """Whether Exchange gave (or may have given) us some mailboxes, although our token has no role for mail.
+
+        Rights given by RBAC for Applications are in no token
+        (https://learn.microsoft.com/exchange/permissions-exo/application-rbac): what proves them is a mailbox that
+        answers. Looked for once an hour, where no answer of the hour proves it already.
+        """
+        if not self._lacks_mail or self.find_scope is None:
+            return False
+        async with self._scope_lock:
+            if self._clock() >= self._scope_known_until:
+                scoped = await self.find_scope()
+                self._note_scope(scoped)
+            return self._scoped
+
+    def _note_scope(self, scoped: bool) -> None:
+        self._scoped = scoped
+        self._scope_known_until = self._clock() + (_SCOPE_SECONDS if scoped else _NO_SCOPE_SECONDS)
 
     async def exchange(
         self,
@@ -255,6 +284,8 @@ class GraphClient:
             )
             if response.status_code != 401 or again:
                 break
+        if self._lacks_mail and mailbox and response.status_code < 400 and not self._scoped:
+            self._note_scope(True)
         return _read(response, what)
 
     def own_url(self, url: str) -> str:
@@ -311,6 +342,7 @@ class GraphClient:
                 self._refusal, self._refused_until = error, self._clock() + _REFUSAL_SECONDS
                 raise
             self._refusal = None
+            self._lacks_mail = MAIL_READ_WRITE not in token_roles(self._token)
             self._token_until = self._clock() + _TOKEN_REUSE_SECONDS
             return self._token
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from connectors.base.http import SharedHttp
@@ -25,7 +26,7 @@ from connectors.base.types import (
     ReplaceState,
     Subscription,
 )
-from connectors.microsoft import checks, directory, fetch, move, replace
+from connectors.microsoft import checks, directory, fetch, move, reach, replace
 from connectors.microsoft.changes import ChangeReader
 from connectors.microsoft.client import GraphClient
 from connectors.microsoft.config import MicrosoftConfig
@@ -74,13 +75,14 @@ class MicrosoftConnector:
         self._owns_http = http is None
         self.http = http or SharedHttp()
         self._client = GraphClient(config, external_tenant, self.http)
+        self._client.find_scope = partial(reach.may_be_scoped, self._client)
         self._book = FolderBook(self._client)
         self._changes = ChangeReader(self._client, self._book)
         self._subscriptions = Subscriptions(self._client)
 
-    async def check_access(self) -> list[AccessCheck]:
+    async def check_access(self, first: Sequence[Mailbox] = ()) -> list[AccessCheck]:
         """See :func:`connectors.microsoft.checks.check_access`."""
-        return await checks.check_access(self._client)
+        return await checks.check_access(self._client, first)
 
     async def organisation(self) -> str:
         """The tenant's id: tokens are issued by it and for it alone."""

@@ -19,6 +19,7 @@ from connectors.base.errors import (
     AccessRevoked,
     ConnectorError,
     CursorExpired,
+    MailboxOutOfScope,
     MailboxUnavailable,
     MessageGone,
     MisconfiguredClient,
@@ -141,6 +142,7 @@ def graph_error(
     about_message: bool = False,
     roles: Collection[str] | None = None,
     needs: str = MAIL_READ_WRITE,
+    scoped: bool = False,
 ) -> ConnectorError:
     """What a refused Graph request means.
 
@@ -151,6 +153,7 @@ def graph_error(
         roles: The roles in our token, if known: they tell a missing permission from a mailbox that is
             out of the scope the administrator gave us.
         needs: The permission that such a request needs.
+        scoped: Whether the administrator gave us some mailboxes in Exchange, which no token tells.
     """
     said = f"Graph answered {fault.status} {fault.code}".rstrip() + f" while {what}"
     if fault.status == 410 or fault.has("SyncStateNotFound", "SyncStateInvalid", "resyncRequired"):
@@ -179,8 +182,10 @@ def graph_error(
     if fault.status == 403:
         if roles is not None and not roles:
             return AccessRevoked(f"{said}: the tenant's token carries no permission any more.")
-        if roles is not None and needs in roles:
-            return MailboxUnavailable(f"{said}: an access policy of the tenant excludes this mailbox.")
+        if scoped or (roles is not None and needs in roles):
+            return MailboxOutOfScope(
+                f"{said}: this mailbox is not among those that the tenant's administrator gave us."
+            )
         return PermissionMissing(needs, f"{said}: {needs} is missing.")
     if fault.status >= 500 or fault.status in (408, 409, 423):
         return Unavailable(f"{said}; tried again later.")

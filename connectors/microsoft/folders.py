@@ -159,7 +159,7 @@ class FolderBook:
             elif reply.status == 409 or reply.fault.has("ErrorFolderExists"):
                 found = await self._find_quarantine(mailbox)  # somebody else was faster
             else:
-                raise self._client.error(reply.fault, "creating the quarantine folder")
+                raise await self._client.refused(reply.fault, "creating the quarantine folder")
         if not found:
             raise Unavailable("The quarantine folder was created but cannot be found yet; tried again later.")
         _remember(self._quarantine, mailbox, found)

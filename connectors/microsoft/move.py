@@ -83,7 +83,7 @@ async def move(client: GraphClient, book: FolderBook, ref: MessageRef, place: Pl
         again = await _target(book, ref, place, known)
         if again != target:
             reply = await _post_move(client, ref, again)
-    return MoveResult(_moved(client, ref, reply), Undo(source, is_read).dump())
+    return MoveResult(await _moved(client, ref, reply), Undo(source, is_read).dump())
 
 
 async def move_back(client: GraphClient, book: FolderBook, ref: MessageRef, undo: str) -> MessageRef:
@@ -100,7 +100,7 @@ async def move_back(client: GraphClient, book: FolderBook, ref: MessageRef, undo
         if reply.status == 404:
             inbox = (await book.well_known(ref.mailbox.id)).ids.get(names.INBOX, names.INBOX)
             reply = await _post_move(client, ref, inbox)
-        ref = _moved(client, ref, reply)
+        ref = await _moved(client, ref, reply)
     if (current.get("isRead") is True) != wanted.is_read:
         await _set_read(client, ref, wanted.is_read)
     return ref
@@ -132,11 +132,11 @@ async def _set_read(client: GraphClient, ref: MessageRef, is_read: bool) -> None
     await client.call(info, mailbox=ref.mailbox.id, read=True, what="setting the read state", about_message=True)
 
 
-def _moved(client: GraphClient, ref: MessageRef, reply: Reply) -> MessageRef:
+async def _moved(client: GraphClient, ref: MessageRef, reply: Reply) -> MessageRef:
     if reply.fault is not None:
         if reply.status == 404:
             raise MessageGone(f"Graph answered 404 while {_MOVING}: the message no longer exists.")
-        raise client.error(reply.fault, _MOVING, about_message=True)
+        raise await client.refused(reply.fault, _MOVING, about_message=True)
     identity = _text(reply.data.get("id"))
     if not identity:
         raise Unavailable("Graph answered a move without the message's id.")

@@ -18,6 +18,7 @@ from typing import Any
 
 from connectors.base.errors import (
     ConnectorError,
+    MailboxOutOfScope,
     MessageGone,
     PermissionMissing,
     VersionConflict,
@@ -97,7 +98,7 @@ async def _write(client: GraphClient, change: Replacement, old: BodyContent, new
             client.note_write()
             return message_version(reply.data)
         if not _is_conflict(reply.fault):
-            raise await _refusal(client, reply.fault)
+            raise await _refusal(client, ref, reply.fault)
         current = (await _read(client, ref)).data
         version = message_version(current)
         body = body_content(current.get("body") or {})
@@ -188,24 +189,32 @@ def _is_conflict(fault: GraphFault) -> bool:
     return fault.status == 412 or fault.has("ErrorIrresolvableConflict", "ErrorChangeKeyMismatch")
 
 
-async def _refusal(client: GraphClient, fault: GraphFault) -> ConnectorError:
+async def _refusal(client: GraphClient, ref: MessageRef, fault: GraphFault) -> ConnectorError:
     """What a refused write means.
 
     What Graph will say after 31 December 2026 is not documented, so both a 403 and the codes for a property that
-    cannot be set mean that the permission is missing, which stops writing for the whole tenant. The exception:
-    where a token issued now carries both permissions and other messages were changed within the hour, it is this
-    message that cannot be changed. Otherwise one odd message could end the protection of a tenant.
+    cannot be set mean that the permission is missing, which stops writing for the whole tenant. Two exceptions:
+    where the mailbox was taken out of our scope since the message was read, reading it is refused now; and where
+    the permissions are there and other messages were changed within the hour, it is this message that cannot be
+    changed. Otherwise one odd message could end the protection of a tenant.
     """
     if fault.status != 403 and not (400 <= fault.status < 500 and fault.has(*_DRAFT_ONLY_CODES)):
-        return client.error(fault, _WRITING, about_message=True)
+        return await client.refused(fault, _WRITING, about_message=True)
     said = f"Graph refused to change a received message ({fault.status} {fault.code})"
     roles = token_roles(await client.fresh_token())
+    info = client.requests.message(ref.mailbox.id, ref.id, ["id"])
+    reading = await client.exchange(info, mailbox=ref.mailbox.id, read=True, what=_WRITING)
+    if reading.fault is not None and reading.status == 403:
+        outside = await client.refused(reading.fault, _WRITING, about_message=True)
+        if isinstance(outside, MailboxOutOfScope):
+            return outside
     granted = MAIL_ADVANCED in roles and MAIL_READ_WRITE in roles
-    if granted and client.wrote_within(_EVIDENCE_SECONDS):
+    if (granted or await client.may_be_scoped()) and client.wrote_within(_EVIDENCE_SECONDS):
         return ConnectorError(
             f"{said}, although it changed others of this tenant within the hour. The message was left as it is."
         )
-    which = MAIL_READ_WRITE if MAIL_ADVANCED in roles and MAIL_READ_WRITE not in roles else MAIL_ADVANCED
+    reads = MAIL_READ_WRITE in roles or reading.fault is None
+    which = MAIL_READ_WRITE if MAIL_ADVANCED in roles and not reads else MAIL_ADVANCED
     return PermissionMissing(
         which, f"{said}: {which} is missing or does not cover this mailbox. The message was left as it is."
     )

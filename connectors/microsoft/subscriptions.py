@@ -80,7 +80,7 @@ class Subscriptions:
             return _read(mailbox, reply.data, subscription.secret, expires)
         if reply.status in (404, 410):
             return await self.subscribe(mailbox, callback_url)
-        raise self._client.error(reply.fault, what)
+        raise await self._client.refused(reply.fault, what)
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """End a subscription; one that is gone already is fine."""
@@ -88,7 +88,7 @@ class Subscriptions:
         info = self._client.requests.unsubscribe(subscription.id)
         reply = await self._client.exchange(info, mailbox=subscription.mailbox.id, read=True, what=what)
         if reply.fault is not None and reply.status not in (404, 410):
-            raise self._client.error(reply.fault, what)
+            raise await self._client.refused(reply.fault, what)
 
 
 def _read(mailbox: Mailbox, data: dict[str, Any], secret: str, asked: datetime) -> Subscription:

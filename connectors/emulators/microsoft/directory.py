@@ -96,6 +96,24 @@ class DirectoryState:
             grant.enabled = True
             self.mark("tenant", tenant_id)
 
+    def grant_scoped(self, tenant_id: str, client_id: str, roles: Iterable[str], people: Iterable[Person]) -> None:
+        """What ``New-ManagementRoleAssignment -App`` with a resource scope does: rights over some mailboxes.
+
+        https://learn.microsoft.com/exchange/permissions-exo/application-rbac
+        """
+        with self.lock:
+            grant = self.tenants[tenant_id].grants[client_id]
+            grant.scoped_roles = sorted(set(roles))
+            grant.scoped_to = [person.id for person in people]
+            self.mark("tenant", tenant_id)
+
+    def scoped_roles(self, tenant_id: str, client_id: str, person: Person) -> frozenset[str]:
+        """Rights of an application over one mailbox beyond those in its token."""
+        grant = self.tenants[tenant_id].grants.get(client_id)
+        if grant is None or person.id not in grant.scoped_to:
+            return frozenset()
+        return frozenset(grant.scoped_roles)
+
     def revoke(self, tenant_id: str, client_id: str) -> None:
         """What deleting the enterprise application does: no service principal, no grants."""
         with self.lock:

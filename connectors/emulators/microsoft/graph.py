@@ -103,6 +103,15 @@ class Call:
                 "MailboxNotEnabledForRESTAPI",
                 "The mailbox is either inactive, soft-deleted, or is hosted on-premise.",
             )
+        self.check_policy(person)
+        return person
+
+    def check_policy(self, person: Person) -> None:
+        """Refuse a mailbox that an application access policy of the tenant excludes.
+
+        Raises:
+            GraphError: It does.
+        """
         scope = self.state.tenants[self.tenant_id].mailbox_scope
         if scope is not None and person.id not in scope:
             raise GraphError(
@@ -110,16 +119,28 @@ class Call:
                 "ErrorAccessDenied",
                 "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings.",
             )
-        return person
 
     def require(self, roles: tuple[str, ...]) -> None:
-        """One of these app roles must be in the token.
+        """One of these app roles must be in the token, or given over the mailbox of the path.
 
         Raises:
             GraphError: None is.
         """
-        if not self.roles.intersection(roles):
+        if not self.may(*roles):
             raise access_denied()
+
+    def may(self, *roles: str, person: Person | None = None) -> bool:
+        """Whether the application has one of these roles, for everybody or for one mailbox (that of the path)."""
+        if self.roles.intersection(roles):
+            return True
+        if person is None and "user" in self.request.path_params:
+            try:
+                person = self.person()
+            except GraphError:
+                return False
+        if person is None:
+            return False
+        return not self.state.scoped_roles(self.tenant_id, self.client_id, person).isdisjoint(roles)
 
     async def json(self) -> render.Json:
         """The request's body as a JSON object.

@@ -196,7 +196,7 @@ def _check_allowed(call: Call, message: Message, changes: Mapping[str, object]) 
             f"The property '{sorted(unknown)[0]}' cannot be updated or does not exist.", "ErrorInvalidPropertySet"
         )
     guarded = DRAFT_ONLY.intersection(changes)
-    if not guarded or message.is_draft or ADVANCED in call.roles:
+    if not guarded or message.is_draft or call.may(ADVANCED):
         return
     if call.state.switches.strict_updates:
         if call.state.switches.refuse_code == "ErrorInvalidPropertySet":

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from connectors.emulators.common.notify import Delivery, Notifier, is_loopback
 from connectors.emulators.microsoft import ids, render
 from connectors.emulators.microsoft.graph import READ_MAIL, Call, Graph
-from connectors.emulators.microsoft.graph_errors import GraphError, bad_request
+from connectors.emulators.microsoft.graph_errors import GraphError, access_denied, bad_request
 from connectors.emulators.microsoft.model import Message, Subscription
 from connectors.emulators.microsoft.state import MailEvent, MicrosoftState
 
@@ -63,7 +63,6 @@ class Subscriptions:
 
     async def _create(self, call: Call) -> Response:
         """Check the request, shake hands with both addresses, then answer 201."""
-        call.require((*READ_MAIL, "Mail.ReadBasic.All"))
         body = await call.json()
         subscription = self._read(call, body)
         await self._shake_hands(subscription.notification_url, "notificationUrl")
@@ -79,6 +78,9 @@ class Subscriptions:
             raise bad_request(f"Resource '{resource}' is not supported here.", "ExtensionError")
         try:
             person = self._state.person(found["user"], call.tenant_id)
+            if not call.may(*READ_MAIL, "Mail.ReadBasic.All", person=person):
+                raise access_denied()
+            call.check_policy(person)
             folder = self._state.folder(person.id, found["folder"]) if found["folder"] else None
         except KeyError:
             raise GraphError(404, "ResourceNotFound", "The specified object was not found.") from None

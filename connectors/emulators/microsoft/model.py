@@ -61,10 +61,18 @@ class Group:
 
 @dataclass(slots=True)
 class Grant:
-    """An application's service principal in a tenant, with the app roles it was granted."""
+    """An application's service principal in a tenant, with the app roles it was granted.
+
+    Attributes:
+        roles: Granted in Entra ID: in the token, for all mailboxes.
+        scoped_roles: Granted by Exchange Online over ``scoped_to`` (user ids): in no token ("Role Based Access
+            Control for Applications in Exchange Online").
+    """
 
     roles: list[str] = field(default_factory=list)
     enabled: bool = True
+    scoped_roles: list[str] = field(default_factory=list)
+    scoped_to: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -73,8 +81,8 @@ class Tenant:
 
     Attributes:
         grants: By client id: no entry, no service principal.
-        mailbox_scope: Mailboxes (user ids) that applications may reach; None is all ("Role Based Access Control
-            for Applications in Exchange Online").
+        mailbox_scope: Mailboxes (user ids) that applications may reach; None is all ("Limiting application
+            permissions to specific Exchange Online mailboxes", by an application access policy).
     """
 
     id: str
