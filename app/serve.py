@@ -212,6 +212,7 @@ async def run_role(role: str, settings: Settings) -> None:
 
 
 async def _run_worker(settings: Settings, stopping: asyncio.Event) -> None:
+    from app.protection.turn_listen import listen_for_turns
     from app.protection.worker import run_worker
 
     async with database_urls(settings) as urls, open_runtime(settings, urls, stopping) as runtime:
@@ -220,6 +221,7 @@ async def _run_worker(settings: Settings, stopping: asyncio.Event) -> None:
         await _together(
             stopping,
             run_worker(runtime, ready),
+            listen_for_turns(runtime),
             serve_http(Health("worker", checks), settings.host, settings.health_port_worker, stopping),
         )
 

@@ -14,7 +14,7 @@ import os
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -29,21 +29,43 @@ from app.gateway.models import Click, ClickReport
 from app.kit.db import Database
 from app.kit.spool_reader import SpoolReader
 from app.policy.snapshots import SnapshotStore
+from app.verdicts.turned import notify_turned
 
 _RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _OTHER_READER_SECONDS: Final = 1.0
 _ROWS_PER_INSERT: Final = 500
+LABEL_TRIES: Final = 5
+_MAX_TO_LABEL: Final = 10_000
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class IngestStats:
-    """Counters since the start: rows taken in, events put aside, times the database was away."""
+    """Counters since the start.
+
+    Attributes:
+        ingested: Rows taken in.
+        rejected: Events put aside.
+        outages: Times the database was away.
+        label_failures: Times the clicks of a tenant could not be labelled; they are in the database all the same.
+        unlabelled: Clicks that were given up on.
+    """
 
     ingested: int = 0
     rejected: int = 0
     outages: int = 0
+    label_failures: int = 0
+    unlabelled: int = 0
+
+
+@dataclass(slots=True)
+class _ToLabel:
+    """Clicks of one tenant that are in the database without a label."""
+
+    clicks: list[uuid.UUID] = field(default_factory=list)
+    tries: int = 0
+    not_before: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +93,7 @@ class Ingest:
         self._snapshots = snapshots
         self._interval = interval
         self._tenants: dict[int, uuid.UUID] = {}
+        self._to_label: dict[uuid.UUID, _ToLabel] = {}
         self.stats = IngestStats()
 
     async def run(self) -> None:
@@ -114,6 +137,8 @@ class Ingest:
                 await self._take(batch.payloads)
             await asyncio.to_thread(self._reader.acknowledge, batch)
             handled += len(batch.payloads)
+        if self._to_label:
+            await self._label()
         return handled
 
     async def _take(self, payloads: tuple[bytes, ...]) -> None:
@@ -134,8 +159,32 @@ class Ingest:
             await self._insert(tenant_id, rows)
             clicks = [row.values["id"] for row in rows if row.table is Click.__table__]
             if clicks:
+                self._to_label.setdefault(tenant_id, _ToLabel()).clicks += clicks
+        await self._label()
+
+    async def _label(self) -> None:
+        """Label what was taken in. Where that fails for one tenant, it is tried again later and holds up nobody."""
+        now = asyncio.get_running_loop().time()
+        for tenant_id, waiting in list(self._to_label.items()):
+            if waiting.not_before > now:
+                continue
+            try:
                 async with self._database.tenant(tenant_id) as session:
-                    await label_clicks(session, clicks)
+                    await label_clicks(session, waiting.clicks[:_ROWS_PER_INSERT])
+            except Exception as error:  # noqa: BLE001 - whatever it is, the clicks are stored and the others go on
+                self.stats.label_failures += 1
+                waiting.tries += 1
+                waiting.not_before = now + _RETRY_SECONDS[min(waiting.tries, len(_RETRY_SECONDS)) - 1]
+                log.warning("ingest.not_labelled", tenant=str(tenant_id), error=type(error).__name__)
+                if waiting.tries >= LABEL_TRIES or len(waiting.clicks) > _MAX_TO_LABEL:
+                    log.error("ingest.labels_given_up", tenant=str(tenant_id), clicks=len(waiting.clicks))
+                    self.stats.unlabelled += len(waiting.clicks)
+                    del self._to_label[tenant_id]
+            else:
+                waiting.tries, waiting.not_before = 0, 0.0
+                del waiting.clicks[:_ROWS_PER_INSERT]
+                if not waiting.clicks:
+                    del self._to_label[tenant_id]
 
     async def _insert(self, tenant_id: uuid.UUID, rows: list[_Row]) -> None:
         try:
@@ -145,6 +194,8 @@ class Ingest:
                     if values:
                         assert isinstance(table, Table)
                         await session.execute(insert(table).on_conflict_do_nothing(), values)
+                if any(_was_stopped(row) for row in rows):
+                    await notify_turned(session, tenant_id)
             self.stats.ingested += len(rows)
         except (OperationalError, InterfaceError):
             raise
@@ -180,6 +231,11 @@ class Ingest:
             file.write(line)
             file.flush()
             os.fdatasync(file.fileno())
+
+
+def _was_stopped(row: _Row) -> bool:
+    """Whether a click belongs to an incident."""
+    return row.values.get("action") == "block" or row.values.get("level") == "malicious"
 
 
 def _row(payload: bytes) -> tuple[int, _Row]:

@@ -1,4 +1,4 @@
-"""The worker's jobs of backfills, moves and off-boarding. Each is idempotent, short, and safe to lose."""
+"""The worker's jobs of backfills, moves, incidents and off-boarding. Each is idempotent, short, and safe to lose."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from app.protection.backfill_work import backfill_mailbox, take_up_backfills
 from app.protection.offboarding import drain_mailbox, offboard_step, take_up_offboarding
 from app.protection.quarantine import run_move, take_up_moves
 from app.protection.runtime import Runtime
+from app.protection.turn import run_turn
+from app.protection.turn_alert import send_alert
 
 
 def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.RetryStrategy) -> None:
@@ -37,6 +39,14 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Retr
     @app.task(name=queue.OFFBOARD, retry=retry)
     async def offboard(tenant_id: str) -> None:
         await offboard_step(runtime, uuid.UUID(tenant_id))
+
+    @app.task(name=queue.TURN, retry=retry)
+    async def turn(tenant_id: str) -> None:
+        await run_turn(runtime, uuid.UUID(tenant_id))
+
+    @app.task(name=queue.ALERT, retry=retry)
+    async def alert(tenant_id: str, incident_id: int) -> None:
+        await send_alert(runtime, uuid.UUID(tenant_id), incident_id)
 
 
 async def take_up(runtime: Runtime, tenant_id: uuid.UUID) -> None:

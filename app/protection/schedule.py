@@ -25,7 +25,7 @@ _RETRY_SECONDS = 3.0
 _CHECK_SECONDS = 2.0
 
 HOUR = 3600
-INTERVALS = {"renew": ROUND_SECONDS, "probe": HOUR, "purge": 6 * HOUR, "take_up": HOUR // 12}
+INTERVALS = {"renew": ROUND_SECONDS, "probe": HOUR, "purge": 6 * HOUR, "take_up": HOUR // 12, "turn": HOUR // 60}
 """Seconds between two runs of what has a fixed pace; that of ``poll`` follows its setting."""
 
 

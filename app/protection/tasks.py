@@ -19,6 +19,7 @@ from app.protection.restore import run_mailbox
 from app.protection.runtime import Runtime, grant_of
 from app.protection.service import import_mailboxes
 from app.protection.sync import open_work, stop_tenant, sync_mailbox
+from app.protection.turn import take_up_turn
 from app.tenants.models import Domain, Session, Tenant, UsedState
 from connectors.base.errors import AccessRevoked, ConnectorError, PermissionMissing, Throttled, Transient
 
@@ -277,5 +278,12 @@ async def purge(runtime: Runtime, tenant_id: uuid.UUID) -> None:
         )
 
 
-HOUSEKEEPERS = {"poll": poll, "renew": renew, "probe": probe, "purge": purge, "take_up": long_tasks.take_up}
+HOUSEKEEPERS = {
+    "poll": poll,
+    "renew": renew,
+    "probe": probe,
+    "purge": purge,
+    "take_up": long_tasks.take_up,
+    "turn": take_up_turn,
+}
 """Scheduled work by name."""

@@ -186,10 +186,12 @@ async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: _Tenant) 
         return True
 
 
+_Link = Row[int, str, int]
+"""Message, address, mailbox."""
 _Hits = dict[Subject, tuple[tuple[dict[str, Any], ...], dict[int, tuple[int, set[str]]]]]
 
 
-def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[Row[Any]]) -> _Hits:
+def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[_Link]) -> _Hits:
     lists = installed_lists(runtime.settings.feed_file, runtime.settings.data_dir)
     lists.refresh()
     found: _Hits = {}
@@ -207,7 +209,7 @@ def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[Row[Any]])
 
 async def _links(
     session: AsyncSession, since: datetime, *where: ColumnElement[bool], ascending: bool = False
-) -> Sequence[Row[Any]]:
+) -> Sequence[_Link]:
     """Links of whole messages, the newest first: some more than a step's number where the last message has many."""
     of_message = (MessageRow.tenant_id == MessageLink.tenant_id) & (MessageRow.id == MessageLink.message_id)
     order = MessageLink.message_id.asc() if ascending else MessageLink.message_id.desc()
@@ -218,7 +220,7 @@ async def _links(
         .order_by(order)
         .limit(LINKS_PER_STEP)
     )
-    rows: list[Row[Any]] = list((await session.execute(query)).all())
+    rows = list((await session.execute(query)).all())
     if len(rows) == LINKS_PER_STEP:
         # The last message may be cut: it is read whole.
         last = rows[-1].message_id

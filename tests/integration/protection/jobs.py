@@ -15,6 +15,8 @@ from app.protection.quarantine import run_move
 from app.protection.runtime import Runtime
 from app.protection.sync import sync_mailbox
 from app.protection.tasks import restore_mailbox, start_mailbox, stop_mailbox, subscribe_mailbox
+from app.protection.turn import run_turn
+from app.protection.turn_alert import send_alert
 
 TASKS: dict[str, Callable[..., Awaitable[Any]]] = {
     queue.SYNC: sync_mailbox,
@@ -26,6 +28,8 @@ TASKS: dict[str, Callable[..., Awaitable[Any]]] = {
     queue.MOVE: run_move,
     queue.DRAIN: drain_mailbox,
     queue.OFFBOARD: offboard_step,
+    queue.TURN: run_turn,
+    queue.ALERT: send_alert,
 }
 
 
