@@ -26,6 +26,8 @@ class MailboxRow(Base):
     name: Mapped[str] = mapped_column(server_default="")
     aliases: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
     enabled: Mapped[bool] = mapped_column(server_default=sql("true"))
+    left_out: Mapped[str] = mapped_column(server_default="")
+    """Why it is not protected though its domain is: see ``app.protection.roster.LeftOut``."""
     opted_out: Mapped[bool] = mapped_column(server_default=sql("false"))
     cursor: Mapped[str | None]
     cursor_at: Mapped[datetime | None]
@@ -40,6 +42,39 @@ class MailboxRow(Base):
         UniqueConstraint("tenant_id", "external_id"),
         Index("ix_mailboxes_domain", "tenant_id", "domain"),
     )
+
+
+class MailboxChoice(Base):
+    """Which mailboxes of a tenant's directory are taken in, and how the last reading of the directory went.
+
+    ``mode`` is ``all``, ``group`` or ``list``; ``groups`` holds objects with ``id``, ``address`` and ``name``;
+    ``refused`` what of a list was no address (the first of ``refused_count``). ``state`` is ``none``, ``waiting``,
+    ``running``, ``done`` or ``failed``; ``found`` counts accounts read, ``chosen`` those taken in.
+    """
+
+    __tablename__ = "mailbox_choices"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    mode: Mapped[str] = mapped_column(server_default="all")
+    groups: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
+    refused: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
+    refused_count: Mapped[int] = mapped_column(server_default="0")
+    state: Mapped[str] = mapped_column(server_default="none")
+    found: Mapped[int] = mapped_column(server_default="0")
+    chosen: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str] = mapped_column(server_default="")
+    requested_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class ListedAddress(Base):
+    """An address of the list by which mailboxes are chosen. ``known``: the directory has it; None: not read yet."""
+
+    __tablename__ = "listed_addresses"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    known: Mapped[bool | None]
 
 
 class SubscriptionRow(Base):

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, UniqueConstraint, text
+from sqlalchemy import Identity, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kit.db import Base
@@ -26,6 +26,8 @@ class Tenant(Base):
     name: Mapped[str]
     provider: Mapped[str]
     external_id: Mapped[str]
+    organisation_id: Mapped[str] = mapped_column(server_default="")
+    """The provider's own id of the organisation (Entra ``tid``; Google's customer id). No two tenants have the same."""
     admin_address: Mapped[str] = mapped_column(server_default="")
     status: Mapped[str] = mapped_column(server_default="onboarding")
     """``onboarding`` (signed in, no grant yet), ``active``, ``paused``, ``revoked``."""
@@ -36,7 +38,16 @@ class Tenant(Base):
     """Tenant-wide options: locale, page words, contact, failure policy, restore days."""
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
-    __table_args__ = (UniqueConstraint("provider", "external_id"),)
+    __table_args__ = (
+        UniqueConstraint("provider", "external_id"),
+        Index(
+            "uq_tenants_organisation",
+            "provider",
+            "organisation_id",
+            unique=True,
+            postgresql_where=text("organisation_id <> ''"),
+        ),
+    )
 
 
 class Domain(Base):
