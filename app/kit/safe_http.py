@@ -159,7 +159,7 @@ def _literal(host: str) -> IPAddress | None:
         return None
 
 
-class _PinnedBackend(httpcore.AsyncNetworkBackend):
+class PinnedBackend(httpcore.AsyncNetworkBackend):
     """Resolves once, checks every address, and connects to the first of them."""
 
     def __init__(self, resolver: Resolver, limits: FetchLimits) -> None:
@@ -175,6 +175,11 @@ class _PinnedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        """Connect.
+
+        Raises:
+            UnsafeAddress: The name has no address, or one that must not be talked to.
+        """
         literal = _literal(host)
         try:
             addresses = [literal] if literal is not None else await self._resolver(host, port)
@@ -285,7 +290,7 @@ class SafeFetcher:
             ssl_context=self._tls,
             max_connections=1,
             http2=False,
-            network_backend=_PinnedBackend(self._resolver, self._limits),
+            network_backend=PinnedBackend(self._resolver, self._limits),
         )
         headers = [
             (b"Host", parsed.host.encode("ascii")),

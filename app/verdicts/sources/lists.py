@@ -1,0 +1,177 @@
+"""Lists that are one file: over HTTP or from disk, plain, gzipped or as the one member of a ZIP archive.
+
+Over HTTP a list is asked for only if it changed (``ETag``, ``Last-Modified``: RFC 9110, sections 8.8 and 13.1). A
+``{key}`` in the address stands for the source's key, which some publishers want in the path.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.parse import quote, unquote, urlsplit
+
+from app.kit.errors import Refused
+from app.verdicts.feed_formats import entries
+from app.verdicts.sources.types import Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
+
+MAX_UNPACKED_BYTES: Final = 4 << 30
+MAX_LINE: Final = 1 << 16
+"""Characters of a line; a longer one is read in pieces, which are no entries."""
+
+KEY_PLACE: Final = "{key}"
+_GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = b"PK\x03\x04"
+
+
+class FileList:
+    """A list source that is one file.
+
+    Options: ``format`` (one of :data:`app.verdicts.feed_formats.FORMATS`), ``column`` (which holds the addresses),
+    ``key_header`` (the header in which the key is sent).
+
+    Args:
+        config: Its address is ``http(s)://...`` or ``file:...``.
+        secret: Its key; may be empty.
+    """
+
+    def __init__(self, config: SourceConfig, secret: str) -> None:
+        self.config = config
+        self._secret = secret
+
+    async def download(self, client: SourceClient, state: bytes | None) -> Download:
+        """Read the file, or ask for it; see the protocol."""
+        if self.config.address.startswith("file:"):
+            return self._from_disk(state)
+        before: dict[str, str] = _state(state)
+        headers: dict[str, str] = {}
+        if etag := before.get("etag"):
+            headers["If-None-Match"] = etag
+        if modified := before.get("last_modified"):
+            headers["If-Modified-Since"] = modified
+        header = str(self.config.options.get("key_header", ""))
+        if header and self._secret:
+            headers[header] = self._secret
+        address = self.config.address.replace(KEY_PLACE, quote(self._secret, safe=""))
+        answer = await client.request("GET", address, headers=headers)
+        if answer.status == 304:
+            answer.body.close()
+            return Download(unchanged=True, state=state or b"")
+        if answer.status != 200:
+            answer.body.close()
+            refused = answer.status in (401, 403)
+            why = "does not accept the key" if refused else f"answered with status {answer.status}"
+            raise SourceFailed(f"The server {why}; no list came.", reason="refused" if refused else "status")
+        found = {
+            "etag": answer.headers.get("etag", ""),
+            "last_modified": answer.headers.get("last-modified", ""),
+            "sha256": _digest(answer.body),
+        }
+        if found["sha256"] == before.get("sha256"):
+            answer.body.close()
+            return Download(unchanged=True, state=json.dumps(found).encode())
+        return self._download(answer.body, found)
+
+    def _from_disk(self, state: bytes | None) -> Download:
+        path = Path(unquote(urlsplit(self.config.address).path))
+        try:
+            file: IO[bytes] = path.open("rb")
+        except OSError as error:
+            raise SourceFailed(f"The file {path} cannot be read: {error.strerror}.", reason="connect") from None
+        found = {"sha256": _digest(file)}
+        if found["sha256"] == _state(state).get("sha256"):
+            file.close()
+            return Download(unchanged=True, state=json.dumps(found).encode())
+        return self._download(file, found)
+
+    def _download(self, body: IO[bytes], state: dict[str, str]) -> Download:
+        tally = Tally()
+        return Download(entries=self._entries(body, tally), state=json.dumps(state).encode(), tally=tally)
+
+    def _entries(self, body: IO[bytes], tally: Tally) -> Iterator[Entry]:
+        kind, column = str(self.config.options.get("format", "auto")), str(self.config.options.get("column", ""))
+        with body:
+            try:
+                with _unpacked(body) as plain:
+                    text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")
+                    yield from entries(_lines(text), kind, tally, column)
+            except Refused as error:
+                raise SourceFailed(str(error), reason="format") from None
+            except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile):
+                raise SourceFailed("The compressed list is cut off; none of it was used.", reason="cut_off") from None
+            except OSError as error:
+                raise SourceFailed(f"The list cannot be read: {error}.", reason="connect") from None
+
+
+def _state(state: bytes | None) -> dict[str, str]:
+    if not state:
+        return {}
+    found: dict[str, Any] = json.loads(state)
+    return {name: str(value) for name, value in found.items()}
+
+
+def _digest(file: IO[bytes]) -> str:
+    file.seek(0)
+    digest = hashlib.sha256()
+    while piece := file.read(1 << 20):
+        digest.update(piece)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+class _Bounded(io.RawIOBase):
+    """Reads from another file up to a bound: a small archive can unpack to anything."""
+
+    def __init__(self, inner: IO[bytes]) -> None:
+        self._inner = inner
+        self._left = MAX_UNPACKED_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inner.read(len(buffer))
+        self._left -= len(data)
+        if self._left < 0:
+            raise SourceFailed(
+                f"The list unpacks to more than {MAX_UNPACKED_BYTES >> 30} GB; none of it was used.", reason="too_large"
+            )
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
+def _unpacked(body: IO[bytes]) -> IO[bytes]:
+    head = body.read(4)
+    body.seek(0)
+    inner: Any = body
+    if head.startswith(_GZIP):
+        inner = gzip.GzipFile(fileobj=body)
+    elif head.startswith(_ZIP):
+        archive = zipfile.ZipFile(_seekable(body))
+        names = [info for info in archive.infolist() if not info.is_dir()]
+        if len(names) != 1 or names[0].flag_bits & 1:
+            raise SourceFailed("The archive does not hold exactly one readable file.", reason="format")
+        inner = archive.open(names[0])
+    return io.BufferedReader(_Bounded(inner), 1 << 16)
+
+
+def _seekable(body: IO[bytes]) -> IO[bytes]:
+    if isinstance(body, tempfile.SpooledTemporaryFile):
+        body.rollover()  # before 3.11 it did not say that it can be sought
+    return body
+
+
+def _lines(text: io.TextIOWrapper) -> Iterator[str]:
+    while line := text.readline(MAX_LINE):
+        yield line
