@@ -11,105 +11,18 @@ Follows the WHATWG Encoding Standard for labels and for what a byte order mark o
 
 from __future__ import annotations
 
-import codecs
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
-_ALIASES = {
-    "": "utf-8",
-    "us-ascii": "cp1252",
-    "ascii": "cp1252",
-    "iso-8859-1": "cp1252",
-    "latin1": "cp1252",
-    "latin-1": "cp1252",
-    "iso8859-1": "cp1252",
-    "iso_8859-1": "cp1252",
-    "ansi_x3.4-1968": "cp1252",
-    "iso-8859-9": "cp1254",
-    "iso-8859-11": "cp874",
-    "gb2312": "gb18030",
-    "gbk": "gb18030",
-    "shift_jis": "cp932",
-    "shift-jis": "cp932",
-    "sjis": "cp932",
-    "x-sjis": "cp932",
-    "euc-kr": "cp949",
-    "ks_c_5601-1987": "cp949",
-    "ks_c_5601": "cp949",
-    "big5": "big5hkscs",
-    "iso-8859-8-i": "iso-8859-8",
-    "unicode-1-1-utf-7": "utf-7",
-    "utf8": "utf-8",
-    "unicode": "utf-16-le",
-    "utf-16": "utf-16-le",
-    "utf-32": "utf-32-le",
-    "ucs-2": "utf-16-le",
-    "x-unknown": "utf-8",
-    "unknown-8bit": "utf-8",
-    "8bit": "utf-8",
-    "default": "utf-8",
-    "x-user-defined": "latin-1",
-}
-_STATEFUL = frozenset(
-    {
-        "iso2022_jp",
-        "iso2022_jp_1",
-        "iso2022_jp_2",
-        "iso2022_jp_2004",
-        "iso2022_jp_3",
-        "iso2022_jp_ext",
-        "iso2022_kr",
-    }
-)
-_SHIFT = re.compile(rb"\x1b\$(?:[@AB]|\([@AB])|\x1b\([A-Z]")
-_KOREAN_SHIFT = re.compile(rb"\x1b\$\)C|\x0e|\x0f")
-_HZ = re.compile(rb"~\{(.*?)(?:~\}|\n|\Z)", re.S)
-# What really is text of two bytes a character: no row 14 or 15, which are empty, so that no "//" passes for it.
-_PAIRS = re.compile(rb"(?:[\x21-\x2d\x30-\x7e][\x21-\x7e])*+")
-_VOID_SHIFT = re.compile(rb"\x1b[($]|\x0f")
-_VOID_HZ = re.compile(rb"~\n|~\{~\}|~~|(?:\A|[^~])~\}~\{")
-_KATAKANA = re.compile(rb"(?:(?!//)[\x21-\x5f])*+")
-_MASK = bytes(b if b in (0x0A, 0x0D) or b >= 0x80 else b | 0x80 for b in range(256))
+from app.messages import iso2022
+from app.messages.charset_names import codec_name
+
 _KEPT = "surrogateescape"
 """Bytes that cannot be decoded are characters of their own, so that places can be told all the same."""
 _WIDE_LABEL = re.compile("(?i)utf-?(?:16|32)|ucs|^unicode$")
 _WIDE_SLASHES = re.compile(rb"/\0{1,3}/")
+_TAG = re.compile(rb"<[A-Za-z!/?]")
 _HIGH_RUN = re.compile("[\x80-\xff]+")
-
-
-@lru_cache(maxsize=512)
-def codec_name(label: str) -> str:
-    """Find the Python codec for a charset label of mail; text whose label is unknown is taken for UTF-8.
-
-    Args:
-        label: The ``charset`` parameter as written, quotes and stray characters included.
-
-    Returns:
-        A codec name that ``codecs.lookup`` knows and that turns bytes into text.
-    """
-    name = re.sub(r"[^a-z0-9_.:\-]", "", label.lower())
-    name = _ALIASES.get(name, name)
-    for candidate in (name, name.replace("_", "-"), re.sub(r"^(?:x|cs)-?", "", name)):
-        candidate = _ALIASES.get(candidate, candidate)
-        if candidate in (
-            "hex",
-            "base64",
-            "rot13",
-            "rot_13",
-            "idna",
-            "punycode",
-            "undefined",
-            "unicode_escape",
-        ):
-            continue
-        try:
-            found = codecs.lookup(candidate)
-        except (LookupError, ValueError):
-            continue
-        if found._is_text_encoding:
-            return found.name
-    return "utf-8"
 
 
 class View:
@@ -139,7 +52,7 @@ class View:
     @property
     def is_stateful(self) -> bool:
         """Whether what a byte means depends on shifts before it (ISO-2022, HZ)."""
-        return self.codec in _STATEFUL or self.codec == "hz"
+        return iso2022.is_stateful(self.codec)
 
     def offset(self, index: int) -> int:
         """Byte offset of a character of the view."""
@@ -168,8 +81,11 @@ class View:
         places = [start]
         at = start
         try:
-            if self.codec in _STATEFUL:
-                return self._spelled_in_states(start, end)
+            if self.codec in iso2022.STATEFUL:
+                found = iso2022.spelled(self.bytes_of(start, end), self.codec)
+                if found is None:
+                    return piece, range(start, end + 1)
+                return found[0], [*(start + at for at in found[1]), end]
             for character in text:
                 at += 1 if character.isascii() else len(character.encode(self.codec, _KEPT)) // self._unit
                 places.append(at)
@@ -179,7 +95,7 @@ class View:
 
     def _read(self, start: int, end: int) -> str:
         data = self.bytes_of(start, end)
-        if self._unit == 1 and self.codec not in _STATEFUL:
+        if self._unit == 1 and self.codec not in iso2022.STATEFUL:
             try:
                 return data.decode(self.codec, _KEPT)
             except UnicodeError:
@@ -192,7 +108,7 @@ class View:
         Costs no more than decoding and encoding once, however long the text is.
         """
         source = self.text
-        if source.isascii() or self.codec in _STATEFUL:
+        if source.isascii() or self.codec in iso2022.STATEFUL:
             text, places = self.spelled(0, len(source))
             return text, places.__getitem__
         text = self._read(0, len(source))
@@ -211,38 +127,11 @@ class View:
 
         return text, place
 
-    def _spelled_in_states(self, start: int, end: int) -> tuple[str, Sequence[int]]:
-        data = self.bytes_of(start, end)
-        out: list[str] = []
-        places: list[int] = []
-        shift = b""
-        at = 0
-        for hit in [*_shifts(self.codec).finditer(data), None]:
-            stop = hit.start() if hit else len(data)
-            wide = shift == b"\x0e" or shift[:3] in (b"\x1b$@", b"\x1b$A", b"\x1b$B", b"\x1b$(")
-            text = ((b"\x1b$)C" if shift == b"\x0e" else b"") + shift + data[at:stop]).decode(self.codec)
-            step = 2 if wide else 1
-            if len(text) * step != stop - at:
-                return self.text[start:end], range(start, end + 1)
-            out.append(text)
-            places += range(start + at, start + stop, step)
-            if hit:
-                shift, at = hit[0], hit.end()
-        places.append(end)
-        return "".join(out), places
-
     def settle(self, start: int, end: int) -> int:
         """Move the end of an address so that the text behind it is read in the state it was written in (ISO-2022)."""
-        if self.codec not in _STATEFUL or self._unit > 1:
+        if self.codec not in iso2022.STATEFUL or self._unit > 1:
             return end
-        pattern = _shifts(self.codec)
-        shifts = list(pattern.finditer(self._data, start, end))
-        if not shifts or shifts[-1][0][:2] == b"\x1b(" or shifts[-1][0] in (b"\x0f", b"\x1b$)C"):
-            return end
-        following = pattern.match(self._data, end)
-        if following and following[0] in (b"\x1b(B", b"\x1b(J", b"\x0f"):
-            return following.end()
-        return shifts[-1].start()
+        return iso2022.settled_end(self._data, self.codec, start, end)
 
     def encode(self, text: str) -> bytes:
         """Encode ASCII text of ours (gateway URLs, tags) for insertion, or words of a tenant as far as possible."""
@@ -301,12 +190,13 @@ class StringView(View):
         return text.encode("utf-8", "surrogatepass")
 
 
-def open_view(data: bytes, label: str) -> View | None:
+def open_view(data: bytes, label: str, *, is_certain: bool = True) -> View | None:
     """View the decoded bytes of a part.
 
     Args:
         data: The bytes after the transfer encoding.
         label: The part's charset label, ``""`` for none.
+        is_certain: Whether all readers go by the label; else the view has an alternative where it matters.
 
     Returns:
         The view; None where no byte keeps its meaning (UTF-7) or bytes vanish in reading, within a tag perhaps
@@ -324,6 +214,8 @@ def open_view(data: bytes, label: str) -> View | None:
         codec = "utf-16-be"
     else:
         marked = False
+    if not marked and b"\0" in data and not codec.startswith(("utf-16", "utf-32")) and _is_wide(data):
+        return _wide(data, "utf-16-be" if _is_big_endian(data) else "utf-16-le")
     if codec.startswith(("utf-16", "utf-32")):
         # Text without a zero byte holds no ASCII in UTF-16: it has no link, or it is ASCII-like with a wrong label. A
         # mark against the label is believed where it makes sense of an address.
@@ -334,86 +226,33 @@ def open_view(data: bytes, label: str) -> View | None:
         codec = "utf-8"
     if codec == "utf-7":
         return None
-    if codec in _STATEFUL and _VOID_SHIFT.search(data) and _has_void_shift(data, codec):
-        return None
-    if codec == "hz" and _VOID_HZ.search(data):
-        return None
-    if codec in _STATEFUL and (b"\x1b" in data or b"\x0e" in data):
-        masked, is_sound = _masked(data, codec)
-        view = View(data, masked.decode("latin-1"), 1, codec)
-        if not is_sound:
-            view.alternative = View(data, data.decode("latin-1"), 1, "cp1252")
-        return view
-    if codec == "hz" and b"~{" in data:
-        view = View(data, _HZ.sub(lambda hit: hit[0].translate(_MASK), data).decode("latin-1"), 1, codec)
-        if not all(_PAIRS.fullmatch(hit[1]) for hit in _HZ.finditer(data)):
-            view.alternative = View(data, data.decode("latin-1"), 1, "cp1252")
-        return view
+    if iso2022.is_stateful(codec):
+        if iso2022.loses_bytes(data, codec):
+            return None
+        unshifted = iso2022.unshifted(data, codec)
+        if unshifted is not None:
+            masked, is_sound = unshifted
+            view = View(data, masked.decode("latin-1"), 1, codec)
+            if not is_sound or not is_certain:
+                view.alternative = View(data, data.decode("latin-1"), 1, "cp1252" if is_certain else "utf-8")
+            return view
     return View(data, data.decode("latin-1"), 1, codec)
 
 
-def _has_void_shift(data: bytes, codec: str) -> bool:
-    """Whether a shift changes nothing, so that what stands on either side of it is read as one."""
-    end = -1
-    wide = False
-    for hit in _shifts(codec).finditer(data):
-        code = hit[0]
-        if hit.start() == end and end > 0:
-            return True
-        end = hit.end()
-        if code == b"\x1b$)C":
-            if hit.start() and data[hit.start() - 1] not in b"\r\n":
-                return True
-            end = -1
-            continue
-        narrow = code in (b"\x1b(B", b"\x1b(J", b"\x0f")
-        if narrow and not wide:
-            return True
-        wide = not narrow
-    return False
+def _is_wide(data: bytes) -> bool:
+    """Whether text that is not labelled so is UTF-16: every other byte is zero, and without them there is no markup."""
+    zeros = data.count(0)
+    return (
+        zeros * 5 >= len(data) * 2
+        and max(data[::2].count(0), data[1::2].count(0)) * 10 >= zeros * 9
+        and _WIDE_SLASHES.search(data) is not None
+        and _TAG.search(data) is None
+    )
 
 
 def _is_big_endian(data: bytes) -> bool:
     """Whether UTF-16 without a mark has its ASCII the other way round (RFC 2781 section 4.3)."""
     return data[::2].count(0) > data[1::2].count(0)
-
-
-def _shifts(codec: str) -> re.Pattern[bytes]:
-    return _KOREAN_SHIFT if codec == "iso2022_kr" else _SHIFT
-
-
-def _runs(data: bytes, codec: str) -> Iterator[tuple[bytes, bytes, re.Pattern[bytes] | None]]:
-    """The shifts of ISO-2022 text, each with what stands behind it and what that must look like."""
-    shift = b""
-    at = 0
-    pattern: re.Pattern[bytes] | None = None
-    designated = False
-    for hit in [*_shifts(codec).finditer(data), None]:
-        yield shift, data[at : hit.start() if hit else len(data)], pattern
-        if hit is None:
-            return
-        shift, at = hit[0], hit.end()
-        designated = designated or shift == b"\x1b$)C"
-        if shift == b"\x0e":
-            pattern = _PAIRS if designated else None
-        elif shift == b"\x1b(I":
-            pattern = _KATAKANA
-        else:
-            pattern = _PAIRS if shift[:2] == b"\x1b$" and shift != b"\x1b$)C" else None
-
-
-def _masked(data: bytes, codec: str) -> tuple[bytes, bool]:
-    """Set the high bit of every byte in a shifted state of ISO-2022; tell whether all of it is text of that state."""
-    out: list[bytes] = []
-    is_sound = True
-    for shift, run, pattern in _runs(data, codec):
-        out.append(b"\xa0" * len(shift))
-        if pattern is None:
-            out.append(run)
-        else:
-            out.append(run.translate(_MASK))
-            is_sound = is_sound and pattern.fullmatch(run) is not None
-    return b"".join(out), is_sound
 
 
 def decode_whole(data: bytes, label: str) -> tuple[str, str]:
@@ -427,19 +266,9 @@ def decode_whole(data: bytes, label: str) -> tuple[str, str]:
         The text, with U+FFFD for what cannot be decoded, and the name of the codec.
     """
     codec = codec_name(label)
-    if codec not in _STATEFUL:
-        return data.decode(codec, "replace"), codec
-    out: list[str] = []
-    for shift, run, pattern in _runs(data, codec):
-        if pattern is None:
-            out.append(run.decode("ascii", "replace"))
-            continue
-        start = b"\x1b$)C\x0e" if shift == b"\x0e" else shift
-        found = pattern.match(run)
-        end = found.end() if found else 0
-        out.append((start + run[:end]).decode(codec, "replace"))
-        out.append("\ufffd" * (len(run) - end))
-    return "".join(out), codec
+    if codec in iso2022.STATEFUL:
+        return iso2022.decoded(data, codec), codec
+    return data.decode(codec, "replace"), codec
 
 
 def _wide(data: bytes, codec: str) -> View:

@@ -14,6 +14,7 @@ from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, open_view
 from app.messages.coverage import Role, role_of
 from app.messages.marker import strip_marker
+from app.messages.meta_charset import charset_in_markup
 from app.messages.mime import Part, parse
 from app.messages.transfer import Body, RawSplice, Restoration
 from app.messages.transfer_base64 import is_mislabelled, open_body
@@ -126,7 +127,8 @@ def _leaf(content: bytes, part: Part, open_link: Opener, failed: list[RestoreFai
     body = open_body(content[part.body_start : part.body_end], part.encoding, eol)
     if body is None:
         return []
-    view = open_view(body.data, part.charset)
+    named = None if role_of(part) is Role.TEXT else charset_in_markup(body.data, part.charset)
+    view = open_view(body.data, named or part.charset)
     if view is None:
         return []
     places = _find(view, open_link)

@@ -12,6 +12,7 @@ from app.messages.charsets import StringView, View, decode_whole, open_view
 from app.messages.classify import classify_parts, is_armoured
 from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
+from app.messages.meta_charset import charset_in_markup
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
 from app.messages.settle import settled
@@ -151,10 +152,11 @@ class _Message:
     def _leaf(self, part: Part, role: Role) -> None:
         is_html = role is not Role.TEXT
         report_only = is_html and part.disposition == "attachment" and not self.plan.html_attachments
-        opened = self._open(part)
-        if opened is None:
+        body = self._open(part)
+        if body is None:
             return
-        body, view = opened
+        named = charset_in_markup(body.data, part.charset) if is_html else None
+        view = open_view(body.data, named or part.charset, is_certain=named is None)
         self.is_odd = self.is_odd or _is_odd(body, view)
         if role is Role.TEXT and is_armoured(body.data):
             self.writer.warn("pgp_inline", part.path, "The text is signed or encrypted with PGP and was left as it is.")
@@ -162,19 +164,22 @@ class _Message:
         if report_only and view is not None:
             self.writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
         elif view is None:
-            self._transcoded(part, body, is_html)
+            if not self._transcoded(part, body, named or part.charset, is_html) and named is not None:
+                # Readers that do not go by what stands in the markup read it as it is.
+                view = open_view(body.data, part.charset)
+                if view is not None:
+                    self._view(part, body, view, is_html)
         elif not self._view(part, body, view, is_html) and is_mislabelled(body) and self.plan.gateway not in view.text:
             plain = Body(body.raw)
             view = open_view(plain.data, part.charset)
             if view is not None:
                 self._view(part, plain, view, is_html)
 
-    def _open(self, part: Part) -> tuple[Body, View | None] | None:
+    def _open(self, part: Part) -> Body | None:
         body = open_body(self.raw[part.body_start : part.body_end], part.encoding, self.eol)
         if body is None:
             self.writer.warn("unknown_encoding", part.path, f"The part's encoding {part.encoding} is not supported.")
-            return None
-        return body, open_view(body.data, part.charset)
+        return body
 
     def _file(self, part: Part, role: Role) -> None:
         """Read a part that is not the text of the message: an attachment, a calendar, a picture."""
@@ -189,8 +194,10 @@ class _Message:
         if role is Role.SHOWN:
             writer.warn("not_covered", part.path, f"Links in {shown_as(part)} can be reported but not rewritten.")
         if role is Role.MARKUP and self.plan.rewrite_attachments:
-            view = open_view(body.data, part.charset)
+            named = charset_in_markup(body.data, part.charset)
+            view = open_view(body.data, named or part.charset, is_certain=named is None)
             if view is not None:
+                self.is_odd = self.is_odd or _is_odd(body, view)
                 self._view(part, body, view, is_html=True)
                 return
         new = None
@@ -254,14 +261,14 @@ class _Message:
         self._add(part, made)
         return True
 
-    def _transcoded(self, part: Part, body: Body, is_html: bool) -> None:
+    def _transcoded(self, part: Part, body: Body, charset: str, is_html: bool) -> bool:
         """A charset in which no byte keeps its meaning (see `open_view`): the part is written again as a whole."""
-        text, codec = decode_whole(body.data, part.charset)
+        text, codec = decode_whole(body.data, charset)
         view = StringView(text)
         write = self.writer.html if is_html else self.writer.text
         changes = write(view, part.path, view.bytes_of)
         if not changes:
-            return
+            return False
         pieces: list[str] = []
         at = 0
         for change in sorted(changes, key=lambda c: (c.start, c.end)):
@@ -271,6 +278,7 @@ class _Message:
         whole = Body(body.data) if type(body) is Body else body
         made = whole.write([Splice(0, len(body.data), new.encode(codec, "xmlcharrefreplace"), token=False)])
         self._add(part, made)
+        return True
 
     def _remove(self, part: Part) -> None:
         """Take an AMP alternative out, boundary line and all; the last part of a multipart stays."""
