@@ -138,10 +138,11 @@ def on_ground(bitmap: Bitmap, ground: int) -> Bitmap:
         return bitmap
     if bitmap.shape[2] == 1:
         return np.ascontiguousarray(bitmap[:, :, 0])
-    color = bitmap[:, :, :-1].astype(np.uint16)
-    alpha = bitmap[:, :, -1:].astype(np.uint16)
-    mixed = ((color * alpha + ground * (255 - alpha)) // 255).astype(np.uint8)
-    return np.ascontiguousarray(mixed[:, :, 0] if mixed.shape[2] == 1 else mixed)
+    *colors, alpha = cv2.split(bitmap)
+    through = cv2.multiply(255 - alpha, np.full_like(alpha, ground), scale=1 / 255)
+    # Channel by channel in OpenCV: the same in numpy, in 16 bits, takes half a second for a poster.
+    mixed = [cv2.add(cv2.multiply(color, alpha, scale=1 / 255), through) for color in colors]
+    return np.ascontiguousarray(mixed[0] if len(mixed) == 1 else cv2.merge(mixed)).astype(np.uint8, copy=False)
 
 
 def has_alpha(bitmap: Bitmap) -> bool:

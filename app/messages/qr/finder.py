@@ -134,14 +134,14 @@ class _Plane(NamedTuple):
 
 def _planes(bitmap: Bitmap) -> Iterator[_Plane]:
     """Yield the gray versions of a bitmap that can differ in what is to be read."""
+    bitmap, first = _reduced(bitmap, _FIRST_SIDE)
     flat = on_ground(bitmap, 255)
-    whole, scale = _reduced(gray(flat), _FIRST_SIDE)
-    yield _Plane(whole.copy(), scale, True)
+    yield _Plane(gray(flat).copy(), first, True)
     if has_alpha(bitmap):
-        whole, scale = _reduced(gray(on_ground(bitmap, 0)), _FIRST_SIDE)
-        yield _Plane(whole.copy(), scale, True)
+        yield _Plane(gray(on_ground(bitmap, 0)).copy(), first, True)
     if is_colored(flat):
         small, scale = _reduced(flat, _HARD_SIDE)
+        scale *= first
         yield from (_Plane(np.ascontiguousarray(small[:, :, channel]), scale, False) for channel in range(3))
         yield _Plane(spread(small), scale, False)
 
@@ -167,7 +167,10 @@ def _read_plane(plane: _Plane, orientation: int, some_found: bool) -> list[_Read
     small, scale = _reduced(plane.pixels, _HARD_SIDE)
     is_small = max(small.shape) <= _SMALL_SIDE
     # A small picture gets the cheap readings even where no pattern stands out, unless it gave a code already.
-    places = -1 if is_small and plane.first and not some_found else pattern_places(small, strict=some_found)
+    if is_small and plane.first and not some_found:
+        places = -1
+    else:
+        places = pattern_places(small, strict=some_found or not plane.first)
     if places == 0:
         return []
     attempts: list[Callable[[Bitmap], list[_Reading]]] = []
@@ -219,8 +222,10 @@ def _opencv_smoothed(plane: Bitmap, orientation: int) -> list[_Reading]:
 # -- zxing-cpp -----------------------------------------------------------------------------------------
 
 
-def _zxing(plane: Bitmap, binarizer: zxingcpp.Binarizer = zxingcpp.Binarizer.LocalAverage) -> list[_Reading]:
-    if is_crowded(plane):
+def _zxing(
+    plane: Bitmap, binarizer: zxingcpp.Binarizer = zxingcpp.Binarizer.LocalAverage, *, checked: bool = False
+) -> list[_Reading]:
+    if not checked and is_crowded(plane):
         raise _Crowded
     codes = zxingcpp.read_barcodes(plane, formats=_FORMATS, text_mode=zxingcpp.TextMode.Plain, binarizer=binarizer)
     return [_from_zxing(code, 1.0, plane) for code in codes if code.text]
@@ -257,7 +262,8 @@ def _is_inverted(plane: Bitmap, corners: Quad, scale: float) -> bool:
 
 
 def _zxing_global(plane: Bitmap) -> list[_Reading]:
-    return _zxing(plane, zxingcpp.Binarizer.GlobalHistogram)
+    # Always after another reading of the same plane, which was found not to be crowded.
+    return _zxing(plane, zxingcpp.Binarizer.GlobalHistogram, checked=True)
 
 
 def _zxing_enlarged(plane: Bitmap) -> list[_Reading]:
@@ -276,7 +282,7 @@ def _zxing_stretched(plane: Bitmap) -> list[_Reading]:
 
 def _zxing_smoothed(plane: Bitmap) -> list[_Reading]:
     smooth = cv2.GaussianBlur(plane, (0, 0), 1.2).astype(np.uint8, copy=False)
-    return _zxing(smooth) or _zxing(smooth, zxingcpp.Binarizer.GlobalHistogram)
+    return _zxing(smooth) or _zxing(smooth, zxingcpp.Binarizer.GlobalHistogram, checked=True)
 
 
 def _stretched(plane: Bitmap) -> Bitmap:

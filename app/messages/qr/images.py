@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Final, Literal
 
@@ -11,12 +12,17 @@ import numpy as np
 
 from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.qr.bitmaps import Bitmap, frames_read, gray, load, on_ground
-from app.messages.qr.finder import CROWDED, find_in_bitmap, look
+from app.messages.qr.crowds import is_crowded
+from app.messages.qr.finder import CROWDED, Look, look
 from app.messages.qr.headers import read_header
+from app.messages.qr.memo import Memo
+from app.messages.qr.patterns import looks_like_codes
 from app.messages.qr.types import QrCode, QrLimits, QrScan, reading_order
 
 DEFAULT_LIMITS: Final = QrLimits()
 _MAX_JOINED: Final = 12
+_SCANS: Final = Memo[QrScan]()
+_LOOKS: Final = Memo[Look](256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,10 @@ def scan(image_bytes: bytes, limits: QrLimits = DEFAULT_LIMITS) -> QrScan:
     Returns:
         The codes of all frames read (the same text at the same place only once), and notes.
     """
+    return _SCANS.get(image_bytes, limits, lambda: _scan(image_bytes, limits))
+
+
+def _scan(image_bytes: bytes, limits: QrLimits) -> QrScan:
     decoded = load(image_bytes, limits)
     if isinstance(decoded, str):
         return QrScan((), (decoded,))
@@ -133,7 +143,7 @@ def join_scan(
             break
         plane = gray(on_ground(decoded.frames[0], 255))
         planes.append((number, plane))
-        alone |= {code.text for code in find_in_bitmap(plane, limits.max_codes)}
+        alone |= {code.text for code in scan(data, limits).codes}
     found: list[JoinedCode] = []
     notes: dict[str, None] = {}
     for group in _neighbours(planes):
@@ -145,7 +155,7 @@ def join_scan(
             if budget is not None and not budget.take(whole.size):
                 notes[SPENT] = None
                 continue
-            codes, crowded = look(whole, limits.max_codes)
+            codes, crowded = _LOOKS.get(whole.tobytes(), (whole.shape, limits), partial(_look_together, whole, limits))
             if crowded:
                 notes[CROWDED] = None
             for code in codes:
@@ -153,6 +163,11 @@ def join_scan(
                     alone.add(code.text)
                     found.append(JoinedCode(code.text, numbers, "across" if direction == "across" else "down"))
     return tuple(found), tuple(notes)
+
+
+def _look_together(whole: Bitmap, limits: QrLimits) -> Look:
+    """Look for codes in pictures put together, where finder patterns show that there may be one."""
+    return look(whole, limits.max_codes) if looks_like_codes(whole) else Look([], is_crowded(whole))
 
 
 def _neighbours(planes: list[tuple[int, Bitmap]]) -> list[list[tuple[int, Bitmap]]]:
