@@ -28,7 +28,11 @@ def test_the_least_recently_used_result_is_forgotten_first() -> None:
     made: list[int] = []
 
     def get(number: int) -> int:
-        return memo.get(bytes([number]), None, lambda: made.append(number) or number)
+        def make() -> int:
+            made.append(number)
+            return number
+
+        return memo.get(bytes([number]), None, make)
 
     for number in (1, 2, 1, 3, 1, 2):
         assert get(number) == number
