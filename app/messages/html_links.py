@@ -45,6 +45,7 @@ _HTML_LINKS: Final = {
 _NOT_CLICKABLE: Final = frozenset({"link", "image", "use", "feimage", "filter", "pattern", "lineargradient"})
 _RAW_TEXT: Final = frozenset({"style", "script", "title", "textarea"})
 _FRAMES: Final = {"iframe": "src", "frame": "src", "embed": "src", "object": "data"}
+_DATA_PICTURE: Final = re.compile(r"(?i)data:\s*(?:image/(?:png|jpe?g|gif|webp|bmp)|audio/|video/)")
 _ANIMATIONS: Final = frozenset({"animate", "set"})
 _MAX_NESTED: Final = 4
 _MAX_TEXT: Final = 500
@@ -84,6 +85,21 @@ class Candidate:
     has_title: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedDocument:
+    """HTML inside an attribute: the value of ``srcdoc``.
+
+    Attributes:
+        start: First character of the value in the view.
+        end: Past the last one.
+        base: What relative links in it are resolved against: the base of the document around it.
+    """
+
+    start: int
+    end: int
+    base: str | None
+
+
 @dataclass(slots=True)
 class Found:
     """What a scan of HTML found.
@@ -95,6 +111,7 @@ class Found:
         document: The parsed document.
         parsed: The text that was parsed, of the same length as the view.
         frames: Targets of frames and plug-ins, which load without a click.
+        documents: Documents inside attributes.
         is_ours: Tells whether an address is on the gateway.
         has_noscript: Whether scripting decides how the text is read.
     """
@@ -106,28 +123,32 @@ class Found:
     parsed: str
     has_noscript: bool = False
     frames: list[str] = field(default_factory=list)
+    documents: list[EmbeddedDocument] = field(default_factory=list)
     is_ours: Callable[[str], bool] = lambda url: False
 
 
-def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False) -> Found:
+def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False, base: str | None = None) -> Found:
     """Find the links of an HTML part, apart from bare addresses in its text.
 
     Args:
         view: The part's text.
         is_ours: Tells whether an address is on the gateway: a base there is one that was rewritten already, and
             nothing is resolved against it.
+        base: What relative links are resolved against where the part has no base of its own.
     """
     parsed = markup.parseable(view.text)
     document = markup.parse(parsed)
     found = Found([], [], [], document, parsed)
     found.is_ours = is_ours
-    base = _scan(view, parsed, document, 0, 0, None, found)
+    base = _scan(view, parsed, document, 0, 0, base, found)
     if found.has_noscript:
         # A browser with scripting reads the content of noscript as text, which moves where tags begin.
         seen = {candidate.start for candidate in found.candidates}
         other = Found([], [], [], document, parsed, is_ours=is_ours)
         _scan(view, parsed, markup.parse(parsed, scripting=True), 0, 0, base, other)
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
+        known = {document.start for document in found.documents}
+        found.documents += [document for document in other.documents if document.start not in known]
     if "<!--" in parsed:
         _conditional_comments(view, parsed, document, base, found)
     found.candidates.sort(key=_position)
@@ -173,7 +194,7 @@ def _scan(
         elif tag in _ANIMATIONS:
             _animation(view, parsed, start, found)
         elif tag in _FRAMES:
-            _frame(view, element, base, found)
+            _frame(view, parsed, element, start, base, found)
         elif tag == "noscript":
             found.has_noscript = True
         elif depth or tag not in _NOT_CLICKABLE:
@@ -232,12 +253,23 @@ def _kind(tag: str, name: str, namespace: turbohtml.Namespace, depth: int) -> Li
     return _HTML_LINKS.get((tag, name))
 
 
-def _frame(view: View, element: markup.Element, base: str | None, found: Found) -> None:
-    value = element.attr(_FRAMES[element.tag])
-    if value:
-        target, url = resolve(view.human(value), base)
+def _frame(view: View, parsed: str, element: markup.Element, start: int, base: str | None, found: Found) -> None:
+    name = _FRAMES[element.tag]
+    for attribute in markup.attributes(parsed, start, frozenset({name, "srcdoc"}))[0]:
+        if attribute.start == attribute.stop:
+            continue
+        if attribute.name == "srcdoc":
+            if element.tag == "iframe":
+                found.documents.append(EmbeddedDocument(attribute.start, attribute.stop, base))
+            continue
+        target, url = resolve(_value(view, attribute.start, attribute.stop), base)
         if target is not TargetClass.OTHER:
             found.frames.append(url)
+        if target is TargetClass.DANGEROUS and not _DATA_PICTURE.match(url):
+            # A document of the sender's own making, with links in it that work.
+            found.candidates.append(
+                Candidate(attribute.start, attribute.stop, LinkKind.FRAME, target, url, "", attribute_end=attribute.end)
+            )
 
 
 def _text_after(view: View, parsed: str, tag: str, start: int) -> str:

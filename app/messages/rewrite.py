@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from app.messages import defang
-from app.messages.charsets import View
+from app.messages.charsets import StringView, View
 from app.messages.findings import LinkJudge
-from app.messages.html_links import Candidate, find_links
+from app.messages.html_links import Candidate, EmbeddedDocument, find_links
 from app.messages.html_text import find_bare_addresses
 from app.messages.linkify import find_addresses
+from app.messages.markup import attribute_value
 from app.messages.transfer import Edge, Splice
 from app.messages.types import (
     Finding,
@@ -29,6 +30,8 @@ from app.messages.urls import TargetClass
 
 _IN_TEXT = frozenset({LinkKind.TEXT, LinkKind.HTML_TEXT})
 _LINK_CHARACTERS = re.compile(r"[A-Za-z0-9.\-_~%:/\[\]]*[A-Za-z0-9_\-]")
+_UNSAFE = re.compile("[^!#$%(-;?-_a-~]")
+_MAX_DOCUMENTS = 4
 _GLUED = re.compile(r"(?:(?!https?://)[A-Za-z0-9.\-_~%:/])*(?!https?://)[A-Za-z0-9_\-]")
 """What a reader would take for the end of a gateway link that is written in front of it."""
 
@@ -72,32 +75,71 @@ class Writer:
         """Report something that was not covered."""
         self.warnings.append(TransformWarning(code, part, message))
 
-    def html(self, view: View, part: str, source_of: Callable[[int, int], bytes]) -> list[Change]:
+    def html(
+        self, view: View, part: str, source_of: Callable[[int, int], bytes], base: str | None = None, depth: int = 0
+    ) -> list[Change]:
         """Changes for the links of an HTML part.
 
         Args:
             view: The part's text.
             part: MIME part path.
             source_of: Raw bytes behind a range of the view.
+            base: What relative links are resolved against where the part has no base of its own.
+            depth: How many documents it stands in (``srcdoc``).
         """
         candidates: list[Candidate] = []
+        documents: list[EmbeddedDocument] = []
         more = False
         for reading in (view, view.alternative):
             if reading is None:
                 continue
-            found = find_links(reading, self.is_ours)
+            found = find_links(reading, self.is_ours, base)
             for frame in found.frames:
                 self.findings.append(self.judge.frame(frame, part))
             bare = find_bare_addresses(reading, found, bare_domains=self.plan.bare_domains)
             more = more or bool(bare) or reading is not view
             candidates += found.candidates + bare
+            documents += found.documents
         if more:
             candidates.sort(key=lambda c: (c.start, c.end))
-        return self._changes(candidates, view, part, source_of, markup=True)
+        changes = self._changes(candidates, view, part, source_of, markup=True)
+        return self._documents(documents, changes, view, part, depth) if documents else changes
 
-    def report(self, view: View, part: str, kind: LinkKind, *, is_html: bool) -> None:
+    def _documents(
+        self, documents: list[EmbeddedDocument], changes: list[Change], view: View, part: str, depth: int
+    ) -> list[Change]:
+        """Add the changes of documents inside attributes (``iframe srcdoc``) to those of the document around them."""
+        out = list(changes)
+        for inner in sorted(set(documents), key=lambda d: (d.start, d.end)):
+            if any(change.start < inner.end and inner.start < change.end for change in out):
+                self.warn(
+                    "ambiguous_markup", part, "Some markup stands inside a link's target in another way of reading it."
+                )
+                continue
+            if depth >= _MAX_DOCUMENTS:
+                self.warn(
+                    "not_covered", part, "Documents stand inside one another too often; the innermost was emptied."
+                )
+                out.append(Change(inner.start, inner.end, "", token=False))
+                continue
+            text = attribute_value(view.decode(inner.start, inner.end))
+            read = StringView(text)
+            made = self.html(read, part, _sources_in(text), inner.base, depth + 1)
+            if made:
+                new = _quoted(replaced(text, made))
+                out.append(Change(inner.start, inner.end, new, token=False))
+        return out
+
+    def report(self, view: View, part: str, kind: LinkKind, *, is_html: bool, depth: int = 0) -> None:
         """Judge the links of a part that is left as it is."""
-        candidates = find_links(view).candidates if is_html else text_candidates(view, self.plan)
+        if is_html:
+            found = find_links(view)
+            candidates = found.candidates
+            for inner in found.documents if depth < _MAX_DOCUMENTS else ():
+                text = attribute_value(view.decode(inner.start, inner.end))
+                self.report(StringView(text), part, kind, is_html=True, depth=depth + 1)
+        else:
+            candidates = text_candidates(view, self.plan)
         for candidate in candidates:
             candidate.kind = kind
             source = view.bytes_of(candidate.start, candidate.end)
@@ -226,6 +268,28 @@ def _text_candidates(view: View, plan: TransformPlan) -> list[Candidate]:
         shown = text[found.start : found.end]
         out.append(Candidate(start, end, LinkKind.TEXT, TargetClass.HTTP, found.url, shown))
     return out
+
+
+def replaced(text: str, changes: Iterable[Change]) -> str:
+    """Apply changes to a text of which they count the characters."""
+    pieces: list[str] = []
+    at = 0
+    for change in sorted(changes, key=lambda c: (c.start, c.end)):
+        pieces += (text[at : change.start], change.new)
+        at = change.end
+    return "".join(pieces) + text[at:]
+
+
+def _sources_in(text: str) -> Callable[[int, int], bytes]:
+    def source_of(start: int, end: int) -> bytes:
+        return _quoted(text[start:end]).encode("ascii")
+
+    return source_of
+
+
+def _quoted(text: str) -> str:
+    """Write markup as an attribute value, in ASCII and such that it may stand with any quotes or none."""
+    return _UNSAFE.sub(lambda hit: f"&#{ord(hit[0])};", text)
 
 
 def splices(view: View, changes: list[Change]) -> list[Splice]:
