@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 
 Row = tuple[Any, ...]
 _PING_AFTER_IDLE_SECONDS = 1.0
@@ -40,6 +41,14 @@ class Statement:
 def statement(sql: str, *values: Any) -> Statement:
     """A statement with positional parameters."""
     return Statement(sql, values)
+
+
+async def within(session: AsyncSession, each: Statement) -> list[Row]:
+    """Run a statement in a session's transaction instead."""
+    connection = await session.connection()
+    values = each.values if isinstance(each.values, dict) else tuple(each.values)
+    result = await connection.exec_driver_sql(each.sql, values)
+    return [tuple(row) for row in result] if result.returns_rows else []
 
 
 class Pipelines:

@@ -215,16 +215,38 @@ async def load_snapshot(session: AsyncSession, tenant_id: uuid.UUID) -> PolicySn
         raise NotFound("There is no such tenant.")
     entries = await session.scalars(select(ListEntry).order_by(ListEntry.position, ListEntry.id))
     domains = await session.scalars(select(Domain.name))
-    settings = tenant.settings.get("gateway")
+    rules = tuple(ListRule(row.id, row.action, row.kind, row.pattern, row.position) for row in entries)
+    return make_snapshot(tenant_id, tenant.no, tenant.name, tenant.settings, rules, frozenset(domains))
+
+
+def make_snapshot(
+    tenant_id: uuid.UUID,
+    tenant_no: int,
+    name: str,
+    stored: Mapping[str, Any],
+    rules: tuple[ListRule, ...],
+    domains: frozenset[str],
+) -> PolicySnapshot:
+    """A snapshot of what is stored.
+
+    Args:
+        tenant_id: Whose.
+        tenant_no: The number in link tokens.
+        name: The organisation's.
+        stored: ``tenants.settings``; see :func:`load_snapshot`.
+        rules: The lists, by position.
+        domains: The tenant's mail domains.
+    """
+    settings = stored.get("gateway")
     settings = settings if isinstance(settings, Mapping) else {}
     return PolicySnapshot(
-        tenant_no=tenant.no,
+        tenant_no=tenant_no,
         tenant_id=str(tenant_id),
-        name=tenant.name,
-        rules=tuple(ListRule(row.id, row.action, row.kind, row.pattern, row.position) for row in entries),
+        name=name,
+        rules=rules,
         levels=level_actions(settings.get("levels")),
         failure="closed" if settings.get("failure") == "closed" else "open",
-        own_domains=frozenset() if settings.get("rewrite_own_domains") else frozenset(domains),
+        own_domains=frozenset() if settings.get("rewrite_own_domains") else domains,
         words=page_words(settings.get("words")),
         keep_address=settings.get("keep_address") is True,
     )

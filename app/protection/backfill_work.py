@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.kit.at_once import within
 from app.protection import journal
 from app.protection.backfill import LIVE, LIVE_PARTS
 from app.protection.batch import protect_all
@@ -127,7 +128,8 @@ async def _work(runtime: Runtime, work: MailboxWork, part: BackfillPart) -> None
     async with runtime.db.tenant(part.tenant_id) as session:
         if not work.dry_run:
             await _undo_dry_runs(session, part, chunk)
-        pending = await journal.register(session, runtime, part.mailbox_id, chunk)
+        found = await within(session, journal.registration(runtime, part.tenant_id, part.mailbox_id, chunk))
+        pending = journal.pending(found)
         await session.execute(
             update(MessageRow)
             .where(MessageRow.id.in_([message.id for message in pending]))

@@ -72,10 +72,11 @@ async def protect_page(runtime: Runtime, work: MailboxWork, external_ids: list[s
     for start in range(0, len(external_ids), _REGISTERED_AT_ONCE):
         if turn.is_over():
             return False
-        async with runtime.db.tenant(work.tenant_id) as session:
-            pending = await journal.register(
-                session, runtime, work.mailbox_id, external_ids[start : start + _REGISTERED_AT_ONCE]
-            )
+        some = external_ids[start : start + _REGISTERED_AT_ONCE]
+        (rows,) = await runtime.db.at_once(
+            work.tenant_id, journal.registration(runtime, work.tenant_id, work.mailbox_id, some)
+        )
+        pending = journal.pending(rows)
         # Those known from before are for take_up, at their own time.
         if not await protect_all(runtime, work, [message for message in pending if message.fresh], turn):
             return False

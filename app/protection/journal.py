@@ -1,21 +1,24 @@
-"""The journal of a message: its row, its trace and its links, each written before the next step begins."""
+"""The journal of a message: its row, its trace and its links, each written before the next step begins.
+
+What is written for every message is given as statements, for ``Database.at_once`` to run together.
+"""
 
 from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from psycopg.types.json import Jsonb
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.kit.db import tenant_of
-from app.links.models import LinkPayload
+from app.kit.at_once import Row, Statement, statement
 from app.links.token import visible_host
 from app.messages.types import BodyResult, RewrittenLink, TransformResult
-from app.protection.models import MessageEvent, MessageLink, MessageRow
+from app.protection.models import MessageEvent, MessageRow
 from app.protection.runtime import Runtime
 from app.protection.states import RECONSIDERED, UNFINISHED, MessageState
 from connectors.base.types import FetchedMessage, ReplaceState
@@ -57,68 +60,62 @@ class Pending:
     fresh: bool
 
 
-async def register(session: AsyncSession, runtime: Runtime, mailbox_id: int, external_ids: list[str]) -> list[Pending]:
-    """Journal a page of messages before the first of them is touched; gives those that are to be worked on.
+_REGISTER = """
+WITH known AS (
+    SELECT id, state, reason, external_id, current_id, step_new_id FROM messages
+    WHERE tenant_id = %(tenant)s AND mailbox_id = %(mailbox)s
+      AND (external_id = ANY(%(ids)s) OR current_id = ANY(%(ids)s) OR step_new_id = ANY(%(ids)s))
+), moved AS (
+    UPDATE messages SET state = 'seen', reason = '', attempts = 0
+    WHERE tenant_id = %(tenant)s
+      AND id IN (SELECT id FROM known WHERE state = 'skipped' AND reason = ANY(%(reconsidered)s))
+    RETURNING id, external_id
+), added AS (
+    INSERT INTO messages (tenant_id, mailbox_id, external_id, current_id, state, attempts, seen_at)
+    SELECT %(tenant)s, %(mailbox)s, new.id, new.id, 'seen', 1, %(now)s
+    FROM unnest(%(ids)s::text[]) WITH ORDINALITY AS new(id, place)
+    WHERE NOT EXISTS (SELECT 1 FROM known WHERE new.id IN (external_id, current_id, step_new_id))
+    ORDER BY new.place
+    RETURNING id, external_id
+), traced AS (
+    INSERT INTO message_events (tenant_id, message_id, kind) SELECT %(tenant)s, id, 'seen' FROM added
+)
+SELECT id, external_id, false FROM known WHERE state IN ('seen', 'writing')
+UNION ALL SELECT id, external_id, false FROM moved
+UNION ALL SELECT id, external_id, true FROM added
+ORDER BY 1
+"""
 
-    One statement finds what is known under any of its names (the original's id, the copy's), one adds the
-    rest. A message is counted as tried before it is parsed, so that even one that kills the process is
-    given up one day.
+
+def registration(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int, external_ids: list[str]) -> Statement:
+    """Journals a page of messages before the first of them is touched; its rows are for :func:`pending`.
+
+    It finds what is known under any of its names (the original's id, the copy's) and adds the rest. A message is
+    counted as tried before it is parsed, so that even one that kills the process is given up one day.
     """
-    wanted = list(dict.fromkeys(external_ids))
-    if not wanted:
-        return []
-    names = (MessageRow.external_id, MessageRow.current_id, MessageRow.step_new_id)
-    known = await session.execute(
-        select(MessageRow.id, MessageRow.state, MessageRow.reason, *names).where(
-            MessageRow.mailbox_id == mailbox_id, or_(*(name.in_(wanted) for name in names))
-        )
+    return Statement(
+        _REGISTER,
+        {
+            "tenant": tenant_id,
+            "mailbox": mailbox_id,
+            "ids": list(dict.fromkeys(external_ids)),
+            "reconsidered": sorted(RECONSIDERED),
+            "now": runtime.clock(),
+        },
     )
-    seen: set[str] = set()
-    pending: list[Pending] = []
-    for row in known:
-        seen.update((row.external_id, row.current_id, row.step_new_id))
-        moved = row.state == MessageState.SKIPPED and row.reason in RECONSIDERED
-        if moved:
-            await put(session, row.id, state=MessageState.SEEN.value, reason="", attempts=0)
-        if moved or row.state in (MessageState.SEEN, MessageState.WRITING):
-            pending.append(Pending(row.id, row.external_id, fresh=False))
-    new = [external_id for external_id in wanted if external_id not in seen]
-    if new:
-        tenant_id, now = tenant_of(session), runtime.clock()
-        added = await session.execute(
-            insert(MessageRow).returning(MessageRow.id, MessageRow.external_id),
-            [
-                {
-                    "tenant_id": tenant_id,
-                    "mailbox_id": mailbox_id,
-                    "external_id": external_id,
-                    "current_id": external_id,
-                    "state": MessageState.SEEN.value,
-                    "attempts": 1,
-                    "seen_at": now,
-                }
-                for external_id in new
-            ],
-        )
-        fresh = [Pending(row.id, row.external_id, fresh=True) for row in added]
-        await session.execute(
-            insert(MessageEvent),
-            [
-                {"tenant_id": tenant_id, "message_id": message.id, "kind": "seen", "actor": "", "detail": {}}
-                for message in fresh
-            ],
-        )
-        pending += fresh
-    return sorted(pending, key=lambda message: message.id)
 
 
-async def forget(session: AsyncSession, message_id: int) -> None:
-    """Take a message out of the journal that turned out not to concern us (our own copy; from before)."""
-    tenant_id = tenant_of(session)
-    await session.execute(
-        delete(MessageEvent).where(MessageEvent.tenant_id == tenant_id, MessageEvent.message_id == message_id)
+def pending(rows: list[Row]) -> list[Pending]:
+    """Those of a registered page that are to be worked on, from the rows of :func:`registration`."""
+    return [Pending(*row) for row in rows]
+
+
+def forgetting(tenant_id: uuid.UUID, message_id: int) -> tuple[Statement, ...]:
+    """Takes a message out of the journal that turned out not to concern us (our own copy; from before)."""
+    return (
+        statement("DELETE FROM message_events WHERE tenant_id = %s AND message_id = %s", tenant_id, message_id),
+        statement("DELETE FROM messages WHERE tenant_id = %s AND id = %s", tenant_id, message_id),
     )
-    await session.execute(delete(MessageRow).where(*_this(session, message_id)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,33 +145,29 @@ async def half_written(session: AsyncSession, mailbox_id: int) -> list[Pending]:
     return [Pending(row.id, row.external_id, fresh=False) for row in rows]
 
 
-async def unfinished(session: AsyncSession, mailbox_id: int) -> list[Unfinished]:
-    """Messages that an earlier try left half way, oldest first.
+_UNFINISHED = """
+SELECT m.id, m.external_id, m.state, count(e.id), max(e.at)
+FROM messages m
+LEFT JOIN message_events e ON e.tenant_id = m.tenant_id AND e.message_id = m.id AND e.kind = 'retry'
+WHERE m.tenant_id = %s AND m.mailbox_id = %s AND m.state = ANY(%s)
+GROUP BY m.tenant_id, m.id
+ORDER BY m.id
+"""
+
+
+def asking_unfinished(tenant_id: uuid.UUID, mailbox_id: int) -> Statement:
+    """Asks for messages that an earlier try left half way; its rows are for :func:`unfinished`."""
+    return statement(_UNFINISHED, tenant_id, mailbox_id, sorted(state.value for state in UNFINISHED))
+
+
+def unfinished(rows: list[Row]) -> list[Unfinished]:
+    """Messages that an earlier try left half way, oldest first, from the rows of :func:`asking_unfinished`.
 
     One that failed is tried again after a while that doubles with each try; one whose worker died, at once.
     """
-    last_retry = func.max(MessageEvent.at).label("last_retry")
-    failures = func.count(MessageEvent.id).label("failures")
-    rows = await session.execute(
-        select(MessageRow.id, MessageRow.external_id, MessageRow.state, failures, last_retry)
-        .outerjoin(
-            MessageEvent,
-            (MessageEvent.tenant_id == MessageRow.tenant_id)
-            & (MessageEvent.message_id == MessageRow.id)
-            & (MessageEvent.kind == "retry"),
-        )
-        .where(MessageRow.mailbox_id == mailbox_id, MessageRow.state.in_([s.value for s in UNFINISHED]))
-        .group_by(MessageRow.tenant_id, MessageRow.id)
-        .order_by(MessageRow.id)
-    )
     return [
-        Unfinished(
-            row.id,
-            row.external_id,
-            row.state,
-            None if row.last_retry is None else row.last_retry + retry_delay(row.failures),
-        )
-        for row in rows
+        Unfinished(number, external_id, state, None if last_retry is None else last_retry + retry_delay(failures))
+        for number, external_id, state, failures, last_retry in rows
     ]
 
 
@@ -203,41 +196,53 @@ NO_STEP: dict[str, Any] = {"step": "", "step_new_id": "", "step_version": "", "s
 """Column values of a finished or abandoned replacement."""
 
 
-async def put(session: AsyncSession, message_id: int, **values: Any) -> None:
-    """Set columns of a message."""
-    await session.execute(update(MessageRow).where(*_this(session, message_id)).values(**values))
+def putting(tenant_id: uuid.UUID, message_id: int, **values: Any) -> Statement:
+    """Sets columns of a message.
+
+    Raises:
+        KeyError: The table has no such column.
+    """
+    return statement(_update(tuple(values)), *map(_jsonb, values.values()), tenant_id, message_id)
 
 
-async def add_events(session: AsyncSession, message_id: int, *events: tuple[str, dict[str, Any]]) -> None:
-    """Lines of the message's trace, in order."""
-    tenant_id = tenant_of(session)
-    await session.execute(
-        insert(MessageEvent),
-        [
-            {"tenant_id": tenant_id, "message_id": message_id, "kind": kind, "actor": "", "detail": detail}
-            for kind, detail in events
-        ],
-    )
+@lru_cache(maxsize=64)
+def _update(names: tuple[str, ...]) -> str:
+    columns = ", ".join(f"{MessageRow.__table__.columns[name].name} = %s" for name in names)
+    return f"UPDATE messages SET {columns} WHERE tenant_id = %s AND id = %s"  # noqa: S608  # names of the table's own
 
 
-def _this(session: AsyncSession, message_id: int) -> tuple[ColumnElement[bool], ...]:
-    return (MessageRow.tenant_id == tenant_of(session), MessageRow.id == message_id)
+def _jsonb(value: Any) -> Any:
+    return Jsonb(value) if isinstance(value, list | dict) else value
 
 
-async def finish(
-    session: AsyncSession,
-    runtime: Runtime,
+_TRACE = """
+INSERT INTO message_events (tenant_id, message_id, kind, detail)
+SELECT %s, %s, line.kind, line.detail FROM unnest(%s::text[], %s::jsonb[]) WITH ORDINALITY AS line(kind, detail, place)
+ORDER BY line.place
+"""
+
+
+def tracing(tenant_id: uuid.UUID, message_id: int, *events: tuple[str, dict[str, Any]]) -> Statement:
+    """Adds lines to the message's trace, in order."""
+    kinds, details = [kind for kind, _ in events], [Jsonb(detail) for _, detail in events]
+    return statement(_TRACE, tenant_id, message_id, kinds, details)
+
+
+def finishing(
+    tenant_id: uuid.UUID,
     message_id: int,
+    now: datetime,
     state: MessageState,
     reason: str,
     values: dict[str, Any],
     events: tuple[tuple[str, dict[str, Any]], ...] = (),
-) -> None:
-    """Put a message into a final state, with further column values and lines of its trace before the last."""
-    final = {"state": state.value, "reason": reason, "finished_at": runtime.clock()}
-    await put(session, message_id, **NO_STEP, **values, **final)
-    detail = {"reason": reason} if reason else {}
-    await add_events(session, message_id, *events, (state.value, detail))
+) -> tuple[Statement, ...]:
+    """Puts a message into a final state, with further column values and lines of its trace before the last."""
+    final = {"state": state.value, "reason": reason, "finished_at": now}
+    return (
+        putting(tenant_id, message_id, **NO_STEP, **values, **final),
+        tracing(tenant_id, message_id, *events, (state.value, {"reason": reason} if reason else {})),
+    )
 
 
 def step_values(kind: str, step: ReplaceState) -> dict[str, Any]:
@@ -260,26 +265,35 @@ def clear_step(row: MessageRow) -> None:
     row.step = row.step_new_id = row.step_version = row.step_kind = ""
 
 
-async def store_links(
-    session: AsyncSession, message_id: int, result: TransformResult | BodyResult, payloads: dict[bytes, bytes]
-) -> dict[str, Any]:
-    """Store what was found in a message: its links, and payloads of long ones.
+_STORE_LINKS = """
+INSERT INTO message_links (tenant_id, message_id, ordinal, url, host, kind, part, text, action, findings)
+SELECT %s, %s, link.* FROM jsonb_to_recordset(%s) AS link(
+    ordinal bigint, url text, host text, kind text, part text, text text, action text, findings jsonb)
+ON CONFLICT DO NOTHING
+"""
+_STORE_PAYLOADS = """
+INSERT INTO link_payloads (tenant_id, digest, sealed)
+SELECT %s, long.digest, long.sealed FROM unnest(%s::bytea[], %s::bytea[]) AS long(digest, sealed)
+ON CONFLICT DO NOTHING
+"""
+# A later try finds the same links again: the first account of them stays.
 
-    Returns:
-        Column values for the message itself: how many were rewritten, what was not covered.
-    """
-    tenant_id = tenant_of(session)
-    rows = [
-        _link_row(tenant_id, message_id, ordinal, link) for ordinal, link in enumerate(result.links[:MAX_STORED_LINKS])
-    ]
-    if rows:
-        # A later try finds the same links again: the first account of them stays.
-        await session.execute(upsert(MessageLink).on_conflict_do_nothing(), rows)
+
+def storing_links(
+    tenant_id: uuid.UUID, message_id: int, result: TransformResult | BodyResult, payloads: dict[bytes, bytes]
+) -> tuple[Statement, ...]:
+    """Stores what was found in a message: its links, and payloads of long ones."""
+    found: list[Statement] = []
+    if result.links:
+        rows = [_link_row(ordinal, link) for ordinal, link in enumerate(result.links[:MAX_STORED_LINKS])]
+        found.append(statement(_STORE_LINKS, tenant_id, message_id, Jsonb(rows)))
     if payloads:
-        await session.execute(
-            upsert(LinkPayload).on_conflict_do_nothing(),
-            [{"tenant_id": tenant_id, "digest": digest, "sealed": sealed} for digest, sealed in payloads.items()],
-        )
+        found.append(statement(_STORE_PAYLOADS, tenant_id, list(payloads), list(payloads.values())))
+    return tuple(found)
+
+
+def link_values(result: TransformResult | BodyResult) -> dict[str, Any]:
+    """Column values of a message: how many links were rewritten, what was not covered."""
     return {
         "links": sum(1 for link in result.links if link.gateway_url is not None),
         "warnings": [
@@ -297,12 +311,10 @@ def storable(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-def _link_row(tenant_id: uuid.UUID, message_id: int, ordinal: int, rewritten: RewrittenLink) -> dict[str, Any]:
+def _link_row(ordinal: int, rewritten: RewrittenLink) -> dict[str, Any]:
     link = rewritten.link
     url = storable(link.inner_url or link.url)
     return {
-        "tenant_id": tenant_id,
-        "message_id": message_id,
         "ordinal": ordinal,
         "url": url,
         "host": visible_host(url),

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.kit.at_once import Statement
 from app.kit.db import tenant_of
 from app.kit.errors import NotFound
 from app.links.mint import Minter
@@ -151,8 +152,7 @@ async def _first_attempt(runtime: Runtime, work: MailboxWork, message: journal.P
     if Trait.OWN_COPY in fetched.traits or old:
         # Our own copy, seen before its original's journal was closed (that row leads to it), or mail from
         # before protection was switched on, moved: neither concerns us.
-        async with runtime.db.tenant(work.tenant_id) as session:
-            await journal.forget(session, message.id)
+        await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message.id))
         return
     await _protect_fetched(runtime, work, message.id, fetched, fetched, resume=None)
 
@@ -172,8 +172,7 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
         await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, ())
         return
     if Trait.OWN_COPY in fetched.traits:
-        async with runtime.db.tenant(work.tenant_id) as session:
-            await journal.forget(session, message_id)
+        await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message_id))
         return
 
     async def before(opener: OpenLink) -> FetchedMessage:
@@ -218,20 +217,15 @@ async def _protect_fetched(
 
     result = await _with_opener(runtime, work, message_id, transformed)
     final = _nothing_to_write(result, work.dry_run)
-    async with runtime.db.tenant(work.tenant_id) as session:
-        about |= await journal.store_links(session, message_id, result, minter.payloads)
-        if final is not None:
-            await journal.finish(session, runtime, message_id, *final, about)
-            return
-        undo = journal.seal_undo(runtime, work.tenant_id, message_id, result.undo) if result.undo else None
-        await journal.put(
-            session,
-            message_id,
-            **about,
-            state=MessageState.WRITING.value,
-            original_hash=content_hash(original.content),
-            undo_sealed=undo,
-        )
+    about |= journal.link_values(result)
+    found = journal.storing_links(work.tenant_id, message_id, result, minter.payloads)
+    if final is not None:
+        await _finish(runtime, work, message_id, *final, about, found)
+        return
+    about["state"] = MessageState.WRITING.value
+    about["original_hash"] = content_hash(original.content)
+    about["undo_sealed"] = journal.seal_undo(runtime, work.tenant_id, message_id, result.undo) if result.undo else None
+    await runtime.db.at_once(work.tenant_id, *found, journal.putting(work.tenant_id, message_id, **about))
     new_content = rebuilt(original.content, result.content)
     replacement = Replacement(
         original=original,
@@ -278,9 +272,12 @@ class StepRecorder:
         if self._work.connector.capabilities.replace_mode is ReplaceMode.EDIT_IN_PLACE:
             self.unwritten = (*self.unwritten, event)
             return
-        async with self._runtime.db.tenant(self._work.tenant_id) as session:
-            await journal.put(session, self._message_id, **journal.step_values(self._journey, step))
-            await journal.add_events(session, self._message_id, event)
+        tenant_id = self._work.tenant_id
+        await self._runtime.db.at_once(
+            tenant_id,
+            journal.putting(tenant_id, self._message_id, **journal.step_values(self._journey, step)),
+            journal.tracing(tenant_id, self._message_id, event),
+        )
 
 
 async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) -> FetchedMessage:
@@ -362,16 +359,11 @@ async def _close(
     normalised: bool = False,
 ) -> None:
     values = {"current_id": current_id, "version": version, "body_hash": content_hash(content)}
-    async with runtime.db.tenant(work.tenant_id) as session:
-        await journal.finish(
-            session,
-            runtime,
-            message_id,
-            MessageState.PROTECTED,
-            "normalised" if normalised else "",
-            values,
-            events,
-        )
+    reason = "normalised" if normalised else ""
+    await runtime.db.at_once(
+        work.tenant_id,
+        *journal.finishing(work.tenant_id, message_id, runtime.clock(), MessageState.PROTECTED, reason, values, events),
+    )
 
 
 async def _finish(
@@ -381,38 +373,43 @@ async def _finish(
     state: MessageState,
     reason: str,
     values: dict[str, Any] | None = None,
+    before: tuple[Statement, ...] = (),
 ) -> None:
-    async with runtime.db.tenant(work.tenant_id) as session:
-        await journal.finish(session, runtime, message_id, state, reason, values or {})
+    await runtime.db.at_once(
+        work.tenant_id,
+        *before,
+        *journal.finishing(work.tenant_id, message_id, runtime.clock(), state, reason, values or {}),
+    )
 
 
 async def _given_up_after_transient(runtime: Runtime, work: MailboxWork, message_id: int, error: Transient) -> bool:
-    async with runtime.db.tenant(work.tenant_id) as session:
-        row = await load_row(session, message_id)
-        detail = f"{type(error).__name__}: {error}"[:500]
-        if isinstance(error, Throttled):
+    detail = f"{type(error).__name__}: {error}"[:500]
+    if isinstance(error, Throttled):
+        async with runtime.db.tenant(work.tenant_id) as session:
+            row = await load_row(session, message_id)
             row.attempts -= 1
-            return False
-        if row.attempts >= MAX_TRANSIENT_ATTEMPTS:
-            await journal.finish(session, runtime, message_id, MessageState.FAILED, detail, {})
-            return True
-        await journal.add_events(session, message_id, ("retry", {"error": detail, "attempt": row.attempts}))
         return False
+    return await _failed(runtime, work, message_id, detail, MAX_TRANSIENT_ATTEMPTS)
 
 
 async def _failed_attempt(runtime: Runtime, work: MailboxWork, message_id: int, error: Exception) -> None:
     """Count a failure; after several, leave the message as it is and say so."""
     log.warning("message.attempt_failed", tenant=str(work.tenant_id), message=message_id, kind=type(error).__name__)
-    async with runtime.db.tenant(work.tenant_id) as session:
-        row = await load_row(session, message_id)
-        detail = f"{type(error).__name__}: {error}"[:500]
-        again = row.attempts < MAX_ATTEMPTS
-        if again:
-            await journal.add_events(session, message_id, ("retry", {"error": detail, "attempt": row.attempts}))
-        else:
-            await journal.finish(session, runtime, message_id, MessageState.FAILED, detail, {})
-    if again:
+    detail = f"{type(error).__name__}: {error}"[:500]
+    if not await _failed(runtime, work, message_id, detail, MAX_ATTEMPTS):
         raise MessageNotDone(message_id, detail) from error
+
+
+async def _failed(runtime: Runtime, work: MailboxWork, message_id: int, detail: str, most: int) -> bool:
+    """Note a failed try in the trace, or give up after so many; whether that is so."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        attempts = (await load_row(session, message_id)).attempts
+    if attempts >= most:
+        await _finish(runtime, work, message_id, MessageState.FAILED, detail)
+        return True
+    event = ("retry", {"error": detail, "attempt": attempts})
+    await runtime.db.at_once(work.tenant_id, journal.tracing(work.tenant_id, message_id, event))
+    return False
 
 
 class MessageNotDone(Transient):

@@ -15,20 +15,20 @@ import structlog
 from sqlalchemy import update
 
 from app.audit.service import record
-from app.policy.service import load_snapshot
+from app.kit.at_once import statement
 from app.protection import journal
 from app.protection.batch import Turn, protect_all, protect_page
 from app.protection.models import MailboxRow
-from app.protection.plan import load_options
+from app.protection.opening import read_mailbox
 from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, protect_one
 from app.protection.queue import defer_sync
 from app.protection.reach import any_work
 from app.protection.restore import resume_restore
-from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
+from app.protection.runtime import Runtime
 from app.protection.states import MessageState
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import system_actor
-from app.tenants.models import Domain, Tenant
+from app.tenants.models import Tenant
 from connectors.base.errors import (
     AccessRevoked,
     CursorExpired,
@@ -47,6 +47,10 @@ RESYNC_MARGIN = timedelta(minutes=10)
 _SOON = timedelta(seconds=0.2)
 _WRITTEN_FOR = (TenantStatus.ACTIVE, TenantStatus.REVOKED, TenantStatus.BLOCKED)
 _LOOK_AFTER_COPIES = timedelta(seconds=1.2)
+_ADVANCE = """
+UPDATE mailboxes SET cursor = %s, cursor_at = %s, last_synced_at = %s, error = '', failures = 0, not_before = NULL
+WHERE tenant_id = %s AND id = %s
+"""
 _BACKOFF_FIRST = 2.0
 _BACKOFF_CAP = 300.0
 
@@ -68,47 +72,28 @@ class SyncReport:
 
 async def open_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> tuple[MailboxWork, MailboxRow] | str:
     """Everything needed to work on a mailbox, or why it is not to be worked on."""
-    async with runtime.db.tenant(tenant_id) as session:
-        grant, status = await grant_of(session, tenant_id)
-        mailbox = await mailbox_row(session, mailbox_id)
-        if mailbox is None:
-            return "no such mailbox"
-        domain = await session.get(Domain, (tenant_id, mailbox.domain))
-        policy = await load_snapshot(session, tenant_id)
-        options = await load_options(session)
-    if status != "active":
-        return f"tenant is {status}"
-    if domain is None or not domain.protected or domain.protect_since is None:
-        return "protection is off for this domain"
-    if not mailbox.enabled or mailbox.opted_out:
-        return "mailbox is disabled or opted out"
-    work = MailboxWork(
-        grant=grant,
-        mailbox=to_mailbox(mailbox),
-        mailbox_id=mailbox_id,
-        connector=runtime.providers.connector(grant),
-        policy=policy,
-        since=domain.protect_since,
-        dry_run=domain.dry_run,
-        options=options,
-    )
-    return work, mailbox
+    opened = await read_mailbox(runtime, tenant_id, mailbox_id)
+    if why := opened.closed():
+        return why
+    assert opened.mailbox is not None
+    return opened.work(runtime), opened.mailbox
 
 
 async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> SyncReport:
     """Bring one mailbox up to date. Runs under the mailbox's lock; never raises for the provider's failures."""
-    opened = await open_work(runtime, tenant_id, mailbox_id)
-    if isinstance(opened, str):
+    opened = await read_mailbox(runtime, tenant_id, mailbox_id)
+    mailbox, why = opened.mailbox, opened.closed()
+    if mailbox is None or why:
         await finish_half_written(runtime, tenant_id, mailbox_id)
-        return SyncReport(0, stopped=opened)
-    work, mailbox = opened
+        return SyncReport(0, stopped=why)
+    work = opened.work(runtime)
     if mailbox.not_before is not None and mailbox.not_before > runtime.clock():
         await _again(runtime, work, mailbox.not_before)
         return SyncReport(0, stopped="the provider asked for quiet")
     looked, turn, cursor = 0, Turn(runtime), mailbox.cursor
     try:
         page = await _changes(work, cursor)
-        retry_at = await _take_up(runtime, work, turn)
+        retry_at = await _take_up(runtime, work, turn, opened.unfinished)
         while True:
             new = [change.ref.id for change in page.changes if not change.removed]
             if not await protect_page(runtime, work, new, turn):
@@ -177,11 +162,11 @@ async def _go_on(runtime: Runtime, work: MailboxWork, looked: int) -> SyncReport
 
 async def _try_again_later(runtime: Runtime, work: MailboxWork) -> None:
     """Look at the mailbox when the first of the messages that were set aside is due."""
-    async with runtime.db.tenant(work.tenant_id) as session:
-        rest = await journal.unfinished(session, work.mailbox_id)
-        if rest:
-            now = runtime.clock()
-            at = min(message.due or now for message in rest)
+    (rows,) = await runtime.db.at_once(work.tenant_id, journal.asking_unfinished(work.tenant_id, work.mailbox_id))
+    if rest := journal.unfinished(rows):
+        now = runtime.clock()
+        at = min(message.due or now for message in rest)
+        async with runtime.db.tenant(work.tenant_id) as session:
             await defer_sync(session, work.tenant_id, work.mailbox_id, at=max(at, now + _SOON))
 
 
@@ -193,14 +178,12 @@ async def _changes(work: MailboxWork, cursor: str | None) -> ChangePage:
         return await work.connector.changes(work.mailbox, None, work.since - RESYNC_MARGIN)
 
 
-async def _take_up(runtime: Runtime, work: MailboxWork, turn: Turn) -> datetime | None:
+async def _take_up(runtime: Runtime, work: MailboxWork, turn: Turn, rows: list[journal.Unfinished]) -> datetime | None:
     """Finish what an earlier run left half way, before anything new; what failed shortly before rests a while.
 
     Returns:
         When the next of those that are left is due.
     """
-    async with runtime.db.tenant(work.tenant_id) as session:
-        rows = await journal.unfinished(session, work.mailbox_id)
     now = runtime.clock()
     due = [row for row in rows if row.due is None or row.due <= now]
     for row in due:
@@ -216,12 +199,9 @@ async def _take_up(runtime: Runtime, work: MailboxWork, turn: Turn) -> datetime 
 
 async def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> None:
     now = runtime.clock()
-    async with runtime.db.tenant(work.tenant_id) as session:
-        await session.execute(
-            update(MailboxRow)
-            .where(MailboxRow.id == work.mailbox_id)
-            .values(cursor=page.cursor, cursor_at=now, last_synced_at=now, error="", failures=0, not_before=None)
-        )
+    await runtime.db.at_once(
+        work.tenant_id, statement(_ADVANCE, page.cursor, now, now, work.tenant_id, work.mailbox_id)
+    )
 
 
 async def _again(runtime: Runtime, work: MailboxWork, at: datetime | None) -> None:
