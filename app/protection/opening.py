@@ -24,7 +24,7 @@ from connectors.base.types import Provider
 _MAILBOX_COLUMNS = tuple(MailboxRow.__table__.columns.keys())
 _TENANT = (
     "SELECT no, provider, external_id, admin_address, status, name, (settings -> 'gateway')::text, "
-    "(settings -> 'delivery')::text FROM tenants WHERE tenant_id = %s"
+    "(settings -> 'delivery')::text, organisation_id FROM tenants WHERE tenant_id = %s"
 )
 _MAILBOX = f"SELECT {', '.join(_MAILBOX_COLUMNS)} FROM mailboxes WHERE tenant_id = %s AND id = %s"  # noqa: S608
 _DOMAINS = "SELECT name, protected, dry_run, protect_since FROM domains WHERE tenant_id = %s ORDER BY name"
@@ -99,7 +99,7 @@ async def read_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
     )
     if not tenants:
         raise LookupError(f"no tenant {tenant_id}")
-    number, provider, external_id, admin, status, name, gateway, delivery = tenants[0]
+    number, provider, external_id, admin, status, name, gateway, delivery, organisation_id = tenants[0]
     row = MailboxRow(**dict(zip(_MAILBOX_COLUMNS, mailboxes[0], strict=True))) if mailboxes else None
     own = [
         Domain(tenant_id=tenant_id, name=each, protected=protected, dry_run=dry_run, protect_since=since)
@@ -108,7 +108,7 @@ async def read_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
     ]
     names = frozenset(domain[0] for domain in domains)
     return Opened(
-        grant=TenantGrant(tenant_id, number, Provider(provider), external_id, admin),
+        grant=TenantGrant(tenant_id, number, Provider(provider), external_id, admin, organisation_id),
         status=status,
         mailbox=row,
         domain=own[0] if own else None,
