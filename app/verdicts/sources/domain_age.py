@@ -230,7 +230,7 @@ class DomainAge:
             return None
         code = {0: "young_today", 1: "young_yesterday"}.get(days, "young_days")
         weight = self._config.weight if days <= VERY_YOUNG_DAYS else self._config.weight // 2
-        fields = (("site", domain), ("date", day.isoformat()), ("list", self.name))
+        fields: tuple[tuple[str, str], ...] = (("site", domain), ("date", day.isoformat()), ("list", self.name))
         if code == "young_days":
             fields = (*fields, ("days", str(days)))
         return Signal(code, weight, fields, self.name)
