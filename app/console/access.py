@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.console.browser import csrf_matches, csrf_token, get_cookie
 from app.console.deps import ConsoleDeps, console_deps
+from app.console.queries.incidents import count_open
 from app.console.views import Looks
 from app.kit.errors import Forbidden, NotFound, PosternError, Refused
 from app.kit.i18n import LOCALES, negotiate
@@ -46,6 +47,7 @@ class Visitor:
         token_hash: Of their session.
         csrf: What their forms carry.
         locale: Their language.
+        open_incidents: For the navigation; 0 where the role does not see them.
     """
 
     actor: Actor
@@ -55,6 +57,7 @@ class Visitor:
     csrf: str
     locale: str
     deps: ConsoleDeps
+    open_incidents: int = 0
 
     @asynccontextmanager
     async def work(self) -> AsyncIterator[AsyncSession]:
@@ -83,16 +86,19 @@ async def find_visitor(request: Request, deps: Deps) -> Visitor | None:
     tenant_id, token = parts
     async with deps.database.tenant(tenant_id) as session:
         found = await resume_session(session, tenant_id, token, deps.clock())
-    if found is None:
-        return None
+        if found is None:
+            return None
+        actor = person_actor(found.user)
+        incidents = await count_open(session, actor) if actor.can(Permission.VIEW_TENANT) else 0
     visitor = Visitor(
-        actor=person_actor(found.user),
+        actor=actor,
         user=found.user,
         tenant=found.tenant,
         token_hash=found.token_hash,
         csrf=csrf_token(deps.keys, found.token_hash),
         locale=visitor_locale(deps, request, found.user),
         deps=deps,
+        open_incidents=incidents,
     )
     # Error pages are made after the route gave up; they show the same frame.
     request.state.visitor = visitor

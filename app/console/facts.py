@@ -83,7 +83,7 @@ def _value(key: str, value: Any, of_states: str, name: Name) -> Markup:
         return words.time_tag(moment)
     if isinstance(value, int):
         # A row's number is a name, everything else is a count.
-        return Markup("{}").format(str(value) if key in ("id", "run", "move", "message") else f"{value:,}")
+        return Markup("{}").format(str(value) if key in ("id", "run", "move", "message", "incident") else f"{value:,}")
     table = of_states if key in ("before", "after") else _TABLES.get(key)
     shown = name(table, value) if table and str(value) in words.TABLES[table] else words.visible(value, _LONGEST)
     return Markup("<bdi>{}</bdi>").format(shown)

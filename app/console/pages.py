@@ -42,6 +42,7 @@ NAVIGATION = (
     NavItem("overview", "/overview", words.N_("Overview"), Permission.VIEW_TENANT),
     NavItem("messages", "/messages", words.N_("Messages"), Permission.VIEW_TENANT),
     NavItem("clicks", "/clicks", words.N_("Clicks"), Permission.VIEW_TENANT),
+    NavItem("incidents", "/incidents", words.N_("Incidents"), Permission.VIEW_TENANT),
     NavItem("lists", "/lists", words.N_("Lists"), Permission.VIEW_TENANT),
     NavItem("quarantine", "/quarantine", words.N_("Quarantine"), Permission.VIEW_TENANT),
     NavItem("connector", "/connector", words.N_("Connector"), Permission.VIEW_TENANT),

@@ -120,6 +120,7 @@ EVENTS = {
     "retry": N_("Tried again later"),
     "restored": N_("Original links restored"),
     "gone": N_("Deleted by its owner"),
+    "incident": N_("Part of an incident"),
     "quarantined": N_("Moved to quarantine"),
     "junked": N_("Moved to junk"),
     "released": N_("Released: back where it was"),
@@ -220,6 +221,38 @@ MOVE_STATES = {
     "gone": N_("Deleted by its owner"),
     "failed": N_("Failed"),
 }
+INCIDENT_STATES = {
+    "open": N_("Open"),
+    "closed": N_("Closed"),
+    "false_positive": N_("A mistake"),
+}
+INCIDENT_KINDS = {
+    "listed": N_("On a threat list"),
+    "rule": N_("On your own list"),
+    "checked": N_("Found at a click"),
+}
+INCIDENT_WANTED = {
+    "quarantine": N_("every copy is moved, those found later too"),
+    "release": N_("being released"),
+}
+INCIDENT_EVENTS = {
+    "opened": N_("Turned out to be bad"),
+    "reopened": N_("Open again"),
+    "quarantine": N_("Every copy to quarantine"),
+    "quarantined": N_("Being moved to quarantine"),
+    "release": N_("Every copy to be released"),
+    "released": N_("Being released"),
+    "too_many": N_("More copies than are moved without asking"),
+    "closed": N_("Closed"),
+    "false_positive": N_("A mistake: allowed from now on"),
+    "alerted": N_("The webhook was told"),
+    "alert_failed": N_("The webhook could not be told"),
+}
+COPY_NOTES = {
+    "released": N_("Released"),
+    "gone": N_("Deleted by its owner"),
+    "moved_already": N_("Moved before"),
+}
 LEAVING_STATES = {
     "stopping": N_("Ending notifications and finishing what is under way"),
     "restoring": N_("Restoring original links"),
@@ -244,6 +277,13 @@ ACTS = {
     "delivery.changed": N_("Links at delivery changed"),
     "domain.protected": N_("Protection of a domain switched on"),
     "domain.unprotected": N_("Protection of a domain switched off"),
+    "incident.closed": N_("Incident closed"),
+    "incident.false_positive": N_("Incident marked as a mistake"),
+    "incident.marked": N_("Marked as malicious"),
+    "incident.opened": N_("Incident opened"),
+    "incident.quarantine": N_("Every copy of an incident to quarantine"),
+    "incident.release": N_("Every copy of an incident released"),
+    "incident.reopened": N_("Incident opened again"),
     "list.added": N_("List entry added"),
     "list.changed": N_("List entry changed"),
     "list.moved": N_("List entry moved"),
@@ -274,10 +314,12 @@ ACTS = {
     "tenant.renewed": N_("Access renewed"),
     "tenant.revoked": N_("Protection stopped: access was revoked"),
     "tenant.settings": N_("Settings of the organisation changed"),
+    "turn.changed": N_("What happens when a link turns bad changed"),
 }
 FACTS = {
     "action": N_("Treatment"),
     "after": N_("After"),
+    "automatic": N_("Copies moved without asking"),
     "before": N_("Before"),
     "brackets": N_("Dots of the host in brackets"),
     "contact": N_("Contact"),
@@ -288,6 +330,7 @@ FACTS = {
     "failure": N_("When a link cannot be checked"),
     "hxxp": N_("hxxp in place of http"),
     "id": N_("Number"),
+    "incident": N_("Incident"),
     "keep_address": N_("Network addresses recorded"),
     "kind": N_("Kind"),
     "mailboxes": N_("Mailboxes"),
@@ -312,6 +355,7 @@ FACTS = {
     "suspicious": N_("Suspicious links"),
     "tag": N_("Hover title"),
     "tracking_patterns": N_("Tracking parameters of your own"),
+    "webhook": N_("Webhook"),
     "why": N_("Why"),
 }
 FAILURES = {"open": N_("Warn, and let people go on"), "closed": N_("Block")}
@@ -326,6 +370,11 @@ TABLES = {
     "place": PLACES,
     "move": MOVE_STATES,
     "leaving": LEAVING_STATES,
+    "incident": INCIDENT_STATES,
+    "incident_kind": INCIDENT_KINDS,
+    "incident_wanted": INCIDENT_WANTED,
+    "incident_event": INCIDENT_EVENTS,
+    "copy": COPY_NOTES,
     "intake": INTAKE,
     "level": LEVELS,
     "action": ACTIONS,

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from app.console.app import create_console
 from app.gateway.models import Click, ClickReport
 from app.policy.models import ListEntry
+from app.protection.incident_models import Incident, IncidentMessage
 from app.protection.models import BackfillRun, MailboxRow, MessageMove, MessageRow, RestoreRun
 from app.tenants.actor import Role
 from app.tenants.models import Domain, User
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.anyio
 OWNER = frozenset({Role.OWNER})
 CONFIGURE = frozenset({Role.OWNER, Role.OPERATOR})
 AUDIT = CONFIGURE | {Role.AUDITOR}
+INVESTIGATE = CONFIGURE | {Role.ANALYST}
 VIEW = frozenset(Role) - {Role.USER}
 ALL = frozenset(Role)
 OPEN = None
@@ -75,6 +77,15 @@ ENDPOINTS = [
     get("/messages/{message_id}", VIEW, names="message_id"),
     post("/messages/{message_id}/restore", CONFIGURE, names="message_id"),
     get("/clicks", VIEW),
+    get("/incidents", VIEW),
+    get("/incidents/{incident_id}", VIEW, names="incident_id"),
+    post("/incidents/mark", INVESTIGATE, target="bad.example", note="because"),
+    post("/incidents/policy", CONFIGURE, quarantine="true", webhook="https://hooks.example/"),
+    post("/incidents/{incident_id}/quarantine", CONFIGURE, names="incident_id"),
+    post("/incidents/{incident_id}/release", CONFIGURE, names="incident_id"),
+    post("/incidents/{incident_id}/close", INVESTIGATE, names="incident_id"),
+    post("/incidents/{ended_id}/reopen", INVESTIGATE, names="ended_id"),
+    post("/incidents/{incident_id}/false-positive", CONFIGURE, names="incident_id"),
     get("/lists", VIEW),
     post("/lists", CONFIGURE, action="block", pattern="bad.example"),
     post("/lists/{entry_id}/remove", CONFIGURE, names="entry_id"),
@@ -231,8 +242,25 @@ async def make_estate(console: Console) -> Estate:
             requested_by="ada@nordwind.example",
         )
         session.add(move)
+        incident, ended = (
+            Incident(tenant_id=tenant_id, kind="listed", subject=f"secret{state}.example/", state=state)
+            for state in ("open", "closed")
+        )
+        session.add_all([incident, ended])
         await session.flush()
+        session.add(
+            IncidentMessage(
+                tenant_id=tenant_id,
+                incident_id=incident.id,
+                message_id=moved.id,
+                mailbox_id=mailbox.id,
+                urls=["https://secret.example/"],
+                move_id=move.id,
+            )
+        )
         objects = {
+            "incident_id": str(incident.id),
+            "ended_id": str(ended.id),
             "backfill_id": str(backfill.id),
             "failed_id": str(failed.id),
             "move_id": str(move.id),
@@ -257,6 +285,8 @@ def absent(objects: dict[str, str]) -> dict[str, str]:
         "entry_id": "987654321",
         "report_id": str(uuid.uuid4()),
         "run_id": "987654321",
+        "incident_id": "987654321",
+        "ended_id": "987654321",
         "backfill_id": "987654321",
         "failed_id": "987654321",
         "move_id": "987654321",

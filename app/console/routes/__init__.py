@@ -8,6 +8,7 @@ from app.console.routes.backfill import router as backfill_router
 from app.console.routes.clicks import router as clicks_router
 from app.console.routes.connector import router as connector_router
 from app.console.routes.health import router as health_router
+from app.console.routes.incidents import router as incidents_router
 from app.console.routes.lists import router as lists_router
 from app.console.routes.messages import router as messages_router
 from app.console.routes.my_clicks import router as my_clicks_router
@@ -25,6 +26,7 @@ ROUTERS = (
     overview_router,
     messages_router,
     clicks_router,
+    incidents_router,
     lists_router,
     connector_router,
     health_router,

@@ -1,0 +1,223 @@
+"""Incidents as the console shows them: the list, and one with its copies, its clicks and its timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, distinct, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.console.queries.clicks import ClickLine
+from app.console.queries.paging import PAGE_SIZE, Page, cut
+from app.gateway.models import Click
+from app.protection.incident_models import Incident, IncidentEvent, IncidentMessage
+from app.protection.incidents import get_incident
+from app.protection.models import MailboxRow, MessageMove, MessageRow
+from app.tenants.actor import Actor, Permission
+
+STATES = ("open", "closed", "false_positive")
+MAX_COPIES = 200
+MAX_CLICKS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentLine:
+    """An incident as listed."""
+
+    incident: Incident
+    people: int
+    clicks: int
+    """By people; automated ones are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyLine:
+    """A received copy."""
+
+    copy: IncidentMessage
+    subject: str
+    sender: str
+    recipient: str
+    received_at: datetime | None
+    message_state: str
+    move_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentMoment:
+    """One point of an incident's timeline: an event, or a click."""
+
+    at: datetime
+    kind: str
+    actor: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+    line: ClickLine | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """Everything about one incident.
+
+    Attributes:
+        incident: The row.
+        people: How many mailboxes received it.
+        human: Clicks by people, and how many of them got through.
+        automated: Clicks by programs.
+        opened: Clicks by people that were let through, before it turned.
+        copies: The newest copies.
+        timeline: What happened, in order.
+        quarantined: Copies that are in quarantine, or on their way.
+    """
+
+    incident: Incident
+    people: int
+    human: int
+    automated: int
+    opened: int
+    copies: Sequence[CopyLine]
+    timeline: Sequence[IncidentMoment]
+    quarantined: int
+
+
+def _belongs(incident_id: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether a click belongs to an incident: stopped for it, or earlier, on the same address in one of its copies."""
+    earlier = (
+        select(IncidentMessage.message_id)
+        .where(
+            IncidentMessage.tenant_id == Click.tenant_id,
+            IncidentMessage.incident_id == incident_id,
+            IncidentMessage.message_id == Click.message_id,
+            IncidentMessage.urls.has_key(Click.url),  # type: ignore[attr-defined]  # a JSONB column's own operator
+        )
+        .exists()
+    )
+    return or_(Click.incident_id == incident_id, and_(Click.message_id.is_not(None), earlier))
+
+
+async def count_open(session: AsyncSession, actor: Actor) -> int:
+    """Open incidents, for the navigation."""
+    query = select(func.count()).where(Incident.tenant_id == actor.tenant_id, Incident.state == "open")
+    return await session.scalar(query) or 0
+
+
+async def list_incidents(session: AsyncSession, actor: Actor, state: str, page: int) -> Page[IncidentLine]:
+    """A page of incidents, those that changed last first.
+
+    Args:
+        session: The unit of work.
+        actor: Who looks.
+        state: One of :data:`STATES`; empty: all.
+        page: From 1.
+
+    Raises:
+        Forbidden: The role does not see the tenant.
+    """
+    actor.require(Permission.VIEW_TENANT)
+    query = select(Incident).where(Incident.tenant_id == actor.tenant_id)
+    if state:
+        query = query.where(Incident.state == state)
+    query = query.order_by(Incident.updated_at.desc(), Incident.id.desc())
+    rows = await session.scalars(query.limit(PAGE_SIZE + 1).offset((page - 1) * PAGE_SIZE))
+    lines = [
+        IncidentLine(
+            row,
+            await _people(session, row.id),
+            await session.scalar(_clicks_of(actor, row.id, Click.automated.is_(False))) or 0,
+        )
+        for row in rows
+    ]
+    return cut(lines, page)
+
+
+async def _people(session: AsyncSession, incident_id: int) -> int:
+    query = select(func.count(distinct(IncidentMessage.mailbox_id))).where(IncidentMessage.incident_id == incident_id)
+    return await session.scalar(query) or 0
+
+
+def _clicks_of(actor: Actor, incident_id: int, *where: ColumnElement[bool]) -> Select[int]:
+    return select(func.count()).where(Click.tenant_id == actor.tenant_id, _belongs(incident_id), *where)
+
+
+async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -> IncidentView:
+    """One incident.
+
+    Raises:
+        Forbidden: The role does not see the tenant.
+        NotFound: There is none of that number in this tenant.
+    """
+    actor.require(Permission.VIEW_TENANT)
+    incident = await get_incident(session, actor, incident_id)
+    by_person = Click.automated.is_(False)
+    let_through = Click.action.in_(("redirect", "proceed"))
+    return IncidentView(
+        incident=incident,
+        people=await _people(session, incident_id),
+        human=await session.scalar(_clicks_of(actor, incident_id, by_person)) or 0,
+        automated=await session.scalar(_clicks_of(actor, incident_id, Click.automated)) or 0,
+        opened=await session.scalar(_clicks_of(actor, incident_id, by_person, let_through)) or 0,
+        copies=await _copies(session, actor, incident_id),
+        timeline=await _timeline(session, actor, incident_id),
+        quarantined=await session.scalar(
+            select(func.count()).where(
+                IncidentMessage.tenant_id == actor.tenant_id,
+                IncidentMessage.incident_id == incident_id,
+                IncidentMessage.move_id.is_not(None),
+            )
+        )
+        or 0,
+    )
+
+
+async def _copies(session: AsyncSession, actor: Actor, incident_id: int) -> list[CopyLine]:
+    rows = await session.execute(
+        select(
+            IncidentMessage,
+            MessageRow.subject,
+            MessageRow.sender,
+            MailboxRow.address,
+            MessageRow.received_at,
+            MessageRow.state,
+            MessageMove.state,
+        )
+        .join(
+            MessageRow,
+            (MessageRow.tenant_id == IncidentMessage.tenant_id) & (MessageRow.id == IncidentMessage.message_id),
+        )
+        .join(
+            MailboxRow,
+            (MailboxRow.tenant_id == IncidentMessage.tenant_id) & (MailboxRow.id == IncidentMessage.mailbox_id),
+        )
+        .outerjoin(
+            MessageMove,
+            (MessageMove.tenant_id == IncidentMessage.tenant_id) & (MessageMove.id == IncidentMessage.move_id),
+        )
+        .where(IncidentMessage.tenant_id == actor.tenant_id, IncidentMessage.incident_id == incident_id)
+        .order_by(IncidentMessage.message_id.desc())
+        .limit(MAX_COPIES)
+    )
+    return [CopyLine(*row) for row in rows]
+
+
+async def _timeline(session: AsyncSession, actor: Actor, incident_id: int) -> list[IncidentMoment]:
+    events = await session.scalars(
+        select(IncidentEvent)
+        .where(IncidentEvent.tenant_id == actor.tenant_id, IncidentEvent.incident_id == incident_id)
+        .order_by(IncidentEvent.id)
+        .limit(MAX_CLICKS)
+    )
+    clicks = await session.execute(
+        select(Click, MailboxRow.address, MessageRow.subject)
+        .outerjoin(MailboxRow, (MailboxRow.tenant_id == Click.tenant_id) & (MailboxRow.id == Click.mailbox_id))
+        .outerjoin(MessageRow, (MessageRow.tenant_id == Click.tenant_id) & (MessageRow.id == Click.message_id))
+        .where(Click.tenant_id == actor.tenant_id, _belongs(incident_id))
+        .order_by(Click.at.desc())
+        .limit(MAX_CLICKS)
+    )
+    moments = [IncidentMoment(event.at, event.kind, event.actor, event.detail) for event in events]
+    moments += [IncidentMoment(row[0].at, "click", line=ClickLine(*row)) for row in clicks]
+    # Stable: events of one transaction share their time and keep their order.
+    moments.sort(key=lambda moment: moment.at)
+    return moments
