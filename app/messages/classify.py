@@ -10,7 +10,17 @@ from app.messages.types import SkipReason
 
 _SMIME = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _RIGHTS = frozenset({"application/x-microsoft-rpmsg-message", "application/vnd.ms-rpmsg"})
-_SIGNATURES = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature"})
+# What the second part of a multipart/report is (RFC 6522): RFC 3464, 8098, 5965, 3886, 6533 and 6591.
+_REPORTS = frozenset(
+    {
+        "message/delivery-status",
+        "message/disposition-notification",
+        "message/feedback-report",
+        "message/tracking-status",
+        "message/global-delivery-status",
+        "message/global-disposition-notification",
+    }
+)
 _MEETING_METHODS = frozenset({"request", "reply", "cancel", "counter", "declinecounter", "add", "refresh"})
 _PGP = re.compile(rb"(?m)^-----BEGIN PGP (?:SIGNED )?MESSAGE")
 _MEETING_CLASS = re.compile(rb"(?i)urn:content-classes:(?:calendarmessage|appointment)")
@@ -63,17 +73,23 @@ def is_armoured(text: bytes) -> bool:
 
 
 def _by_type(part: Part, raw: bytes) -> SkipReason | None:
+    """Why one part keeps the whole message from being changed.
+
+    ``multipart/report`` alone does not: advertising is sent under that type, without the machine-readable part that
+    makes a report of it.
+    """
     kind = part.content_type
     if kind.startswith("text/") and kind != "text/calendar":
         return None
-    if kind == "multipart/signed" or kind in _SIGNATURES:
+    if kind == "multipart/signed":
+        # A signature part elsewhere signs nothing that is read here: it may be that of an attached file.
         return SkipReason.SIGNED
     if kind == "multipart/encrypted":
         return SkipReason.ENCRYPTED
     if kind in _SMIME:
         how = parameter(part.headers.get(b"content-type", b""), b"smime-type").lower()
         return SkipReason.SIGNED if how == b"signed-data" else SkipReason.ENCRYPTED
-    if kind == "multipart/report":
+    if kind in _REPORTS and part.parent is not None and part.parent.content_type == "multipart/report":
         return SkipReason.REPORT
     if kind in _RIGHTS or (kind == "application/octet-stream" and part.filename.lower().endswith(".rpmsg")):
         return SkipReason.RIGHTS_MANAGED

@@ -179,7 +179,8 @@ def header_traits(headers: Message) -> set[Trait]:
         traits.add(Trait.ENCRYPTED)
     if "x-gm-locker" in headers:
         traits.add(Trait.CONFIDENTIAL_MODE)
-    if kind == "multipart/report" or kind == "message/delivery-status":
+    # RFC 6522 demands the parameter; advertising is sent as a report that reports nothing, without it.
+    if (kind == "multipart/report" and headers.get_param("report-type")) or kind == "message/delivery-status":
         traits.add(Trait.REPORT)
     if kind == "text/calendar":
         traits.add(Trait.MEETING)

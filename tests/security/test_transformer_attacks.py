@@ -313,3 +313,15 @@ def test_base64_that_goes_on_behind_its_padding_hides_no_link(charset: str) -> N
     assert first.endswith(b"=")
     done = rewritten(message(first + b"\r\n" + second, f"text/html; charset={charset}", "base64"))
     assert targets(done) == [EVIL]
+
+
+def test_advertising_sent_as_a_report_that_reports_nothing_is_rewritten() -> None:
+    raw = multipart(part(LINK, "text/html"), kind="report")
+    assert targets(rewritten(raw)) == [EVIL]
+    status = part("Reporting-MTA: dns; mx.example", "message/delivery-status")
+    assert rewritten(multipart(part(LINK, "text/html"), status, kind="report")).skipped is not None
+
+
+def test_the_signature_of_an_attached_file_does_not_keep_a_message_from_being_rewritten() -> None:
+    raw = multipart(part(LINK, "text/html"), part("x", "application/pgp-signature"), kind="mixed")
+    assert targets(rewritten(raw)) == [EVIL]
