@@ -31,6 +31,7 @@ import dns.resolver
 
 from app.messages.hosts import is_ip, registrable_domain
 from app.verdicts.scoring import Level, Signal
+from app.verdicts.sources.files import option_texts
 from app.verdicts.sources.types import Cost, SourceConfig, SourceFailed, Target
 
 ASK_SECONDS: Final = 3.0
@@ -215,8 +216,8 @@ class DnsList:
                 return Signal("not_asked", 0, (("list", self.name),), self.name)
             running = asyncio.create_task(self._ask(asked))
             self._running[asked] = running
-            running.add_done_callback(lambda _: self._running.pop(asked, None))
-        done, _ = await asyncio.wait({running}, timeout=max(0.0, deadline - self._monotonic()))
+            running.add_done_callback(lambda task: self._done(asked, task))
+        done, _ = await asyncio.wait({running}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
             raise SourceFailed(f"{self.name} did not answer in time.", reason="timeout")
         return self._signal(asked, running.result())
@@ -227,6 +228,11 @@ class DnsList:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, asked: str, task: asyncio.Task[tuple[Listing, ...]]) -> None:
+        self._running.pop(asked, None)
+        if not task.cancelled():
+            task.exception()  # seen, also where nobody waits any more
 
     def _signal(self, asked: str, listings: tuple[Listing, ...]) -> Signal | None:
         if not listings:
@@ -288,10 +294,10 @@ class DnsList:
 
     def _get_resolver(self) -> dns.asyncresolver.Resolver:
         if self._resolver is None:
-            given = self._config.options.get("nameservers")
+            given = option_texts(self._config, "nameservers")
             self._resolver = dns.asyncresolver.Resolver(configure=not given)
             if given:
-                self._resolver.nameservers = [_nameserver(str(text)) for text in given]
+                self._resolver.nameservers = [_nameserver(text) for text in given]
             self._resolver.cache = None
             self._resolver.timeout = ASK_SECONDS / 3
         return self._resolver

@@ -119,6 +119,8 @@ class WatchedFile(Generic[T]):
             stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
             if stamp == self._stamp:
                 return self._current
+            # A damaged file is not read again before it changes.
+            self._stamp = stamp
             opened = self._open(self._path)
         except FileNotFoundError:
             return self._current
@@ -127,6 +129,13 @@ class WatchedFile(Generic[T]):
                 log.warning("source_file.not_used", file=self._path.name, error=str(error))
             self.error = str(error)
             return self._current
-        self._current, self._stamp, self.error = opened, stamp, ""
+        self._current, self.error = opened, ""
         self.generation += 1
         return self._current
+
+
+def option_texts(config: SourceConfig, name: str) -> tuple[str, ...]:
+    """An option that holds several values: a list, or a text with commas."""
+    found = config.options.get(name)
+    parts = found.split(",") if isinstance(found, str) else found or ()
+    return tuple(text for text in (str(part).strip() for part in parts) if text)

@@ -25,7 +25,7 @@ from typing import Final
 from app.kit.clock import Clock, utc_now
 from app.verdicts.canonical import expression_digest
 from app.verdicts.scoring import Level, Signal
-from app.verdicts.sources.files import Renewed, WatchedFile, file_name
+from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_texts
 from app.verdicts.sources.safe_browsing_file import PrefixFile, PrefixHit
 from app.verdicts.sources.types import Cost, SourceClient, SourceConfig, SourceFailed, Target
 
@@ -218,16 +218,18 @@ class HashPrefixSource:
             task = asyncio.create_task(self._ask_now(part))
             for hit in part:
                 self._running[hit.prefix] = task
-            task.add_done_callback(lambda _, part=part: self._forget(part))  # type: ignore[misc]  # bound early
+            task.add_done_callback(lambda done, part=part: self._forget(part, done))  # type: ignore[misc]  # bound early
         tasks = {self._running[prefix] for prefix in unique}
         # Whoever waits may give up; the answer is for the others too, and for the next time.
-        done, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - self._monotonic()))
+        done, late = await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
         for task in done:
             task.result()
         if late:
             raise SourceFailed(f"{self.name} did not answer in time.", reason="timeout")
 
-    def _forget(self, hits: Sequence[PrefixHit]) -> None:
+    def _forget(self, hits: Sequence[PrefixHit], task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # seen, also where nobody waits any more
         for hit in hits:
             self._running.pop(hit.prefix, None)
 
@@ -264,8 +266,7 @@ class GoogleSource(HashPrefixSource):
     @property
     def threats(self) -> tuple[str, ...]:
         """The threats that are asked for."""
-        chosen = self._config.options.get("threats") or DEFAULT_THREATS
-        return (chosen,) if isinstance(chosen, str) else tuple(str(name) for name in chosen)
+        return option_texts(self._config, "threats") or DEFAULT_THREATS
 
     def headers(self) -> dict[str, str]:
         """The key, where no log of addresses keeps it."""

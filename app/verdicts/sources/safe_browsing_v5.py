@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from app.verdicts.sources.files import Renewed
+from app.verdicts.sources.files import Renewed, option_texts
 from app.verdicts.sources.safe_browsing import MAX_ANSWER_BYTES, MAX_UPDATE_BYTES, UPDATE_SECONDS
 from app.verdicts.sources.safe_browsing_file import SHORT, PrefixHit
 from app.verdicts.sources.safe_browsing_json import read_body
@@ -42,10 +42,8 @@ class SafeBrowsingV5(GoogleSource):
     @property
     def lists(self) -> tuple[str, ...]:
         """The lists that are asked for."""
-        chosen = self._config.options.get("lists")
-        if chosen:
-            return tuple(str(name) for name in chosen)
-        return tuple(LISTS[threat] for threat in self.threats if threat in LISTS)
+        chosen = option_texts(self._config, "lists")
+        return chosen or tuple(LISTS[threat] for threat in self.threats if threat in LISTS)
 
     async def _renew(self, client: SourceClient, previous: bytes | None) -> Renewed:
         from app.verdicts.sources.safe_browsing_updates import Lists

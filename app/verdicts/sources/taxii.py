@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from app.kit.clock import Clock, utc_now
+from app.verdicts.sources.files import option_texts
 from app.verdicts.sources.taxii_patterns import BadPattern, parse_pattern
 from app.verdicts.sources.types import Answer, Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
 
@@ -210,8 +211,7 @@ class TaxiiSource:
             if not isinstance(chosen, str):
                 raise SourceFailed(f"{self._config.name} names no API root. Nothing was used.", reason="format")
             roots = [urljoin(address, chosen)]
-        wanted = self._config.options.get("collections") or ()
-        wanted = (wanted,) if isinstance(wanted, str) else tuple(map(str, wanted))
+        wanted = option_texts(self._config, "collections")
         collections: list[str] = []
         named: set[str] = set()
         for root in roots:
