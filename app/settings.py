@@ -140,6 +140,12 @@ class Settings(BaseSettings):
     feed_file: Path | None = Field(
         None, description="Local list of known links: `<malicious|suspicious> TAB <host or URL>` per line."
     )
+    source_networks: str = Field(
+        "",
+        description="Networks that servers of threat lists may be in although they are not public, "
+        "e.g. `10.1.2.0/24` for a MISP of your own; comma-separated.",
+    )
+    source_max_mb: int = Field(1000, ge=1, description="Largest downloaded threat list, unpacked, in megabytes.")
     worker_concurrency: int = Field(8, ge=1, le=256, description="Jobs a worker runs at once.")
     poll_seconds: int = Field(
         300, ge=1, description="How often every mailbox is looked at without a notification, in seconds."

@@ -19,6 +19,7 @@ from app.policy.snapshots import SnapshotStore
 from app.settings import Settings
 from app.verdicts.judge import InlineSource
 from app.verdicts.lists import installed_lists
+from app.verdicts.sources.distribution import FeedFollower
 
 if TYPE_CHECKING:
     from app.kit.safe_http import SafeFetcher
@@ -77,7 +78,7 @@ def build_gateway(
             pages=pages,
             clock=clock,
             limits=deps.limits,
-            background=(lambda: snapshots.follow(database), ingest.run),
+            background=(lambda: snapshots.follow(database), ingest.run, FeedFollower(database, settings.data_dir).run),
         )
     )
 

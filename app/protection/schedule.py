@@ -13,6 +13,7 @@ import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from app.protection.feed_tasks import LOOK_SECONDS, fire_due
 from app.protection.queue import defer_housekeeping
 from app.protection.runtime import Runtime, all_grants
 from app.protection.subscriptions import ROUND_SECONDS
@@ -75,6 +76,15 @@ async def _lead_once(runtime: Runtime, leading: asyncio.Event) -> None:
                 coalesce=True,
                 misfire_grace_time=None,
             )
+        scheduler.add_job(
+            fire_due,
+            IntervalTrigger(seconds=LOOK_SECONDS, jitter=LOOK_SECONDS // 20),
+            args=[runtime],
+            id="sources",
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
         scheduler.start()
         leading.set()
         try:

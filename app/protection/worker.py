@@ -11,9 +11,11 @@ from procrastinate.exceptions import ConnectorException
 
 from app.kit.jobs import make_app
 from app.protection.fairness import FairJobManager
+from app.protection.feed_tasks import clear_drafts
 from app.protection.liveness import HEARTBEAT_SECONDS, LOOK_SECONDS, SILENT_SECONDS, Bereaved, Life
 from app.protection.runtime import Runtime
 from app.protection.tasks import register
+from app.verdicts.sources.distribution import FeedFollower
 
 log = structlog.get_logger()
 
@@ -48,6 +50,8 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
         )
         minding = asyncio.create_task(mind_the_bereaved(app, runtime))
         pacing = asyncio.create_task(runtime.pace.watch())
+        await asyncio.to_thread(clear_drafts, runtime.settings)
+        following = asyncio.create_task(FeedFollower(runtime.db, runtime.settings.data_dir).run())
         ready.set()
         stopped = asyncio.create_task(runtime.stopping.wait())
         await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -55,8 +59,9 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
         ready.clear()
         minding.cancel()
         pacing.cancel()
+        following.cancel()
         working.cancel()
-        results = await asyncio.gather(working, minding, pacing, stopped, return_exceptions=True)
+        results = await asyncio.gather(working, minding, pacing, following, stopped, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):
             raise result

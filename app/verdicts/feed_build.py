@@ -17,7 +17,7 @@ import sys
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -107,7 +107,12 @@ def whole_of(host: str, protected: Collection[str] = ()) -> str:
 
 
 def collect(
-    entries: Iterable[Entry], level: Level, tally: Tally, protected: Collection[str] = frozenset(), name: str = ""
+    entries: Iterable[Entry],
+    level: Level,
+    tally: Tally,
+    protected: Collection[str] = frozenset(),
+    name: str = "",
+    seen: date | None = None,
 ) -> Collected:
     """Read a list.
 
@@ -117,6 +122,7 @@ def collect(
         tally: Counts what is passed over.
         protected: Hosts that must not be listed as a whole, beside those of :func:`whole_of`.
         name: Of the list, in front of problems.
+        seen: Since when an entry is listed that does not say so itself: the day on which it was seen first.
 
     Raises:
         SourceFailed: There are too many, or the list broke off.
@@ -142,7 +148,7 @@ def collect(
         kept = (own_level, since)
         tag = made.get(kept)
         if tag is None:
-            tag = made[kept] = entry_tag(own_level or level, 0, since)
+            tag = made[kept] = entry_tag(own_level or level, 0, since or seen)
         tags.append(tag)
         if len(keys) >= _RUN:
             found.runs.append(_run(keys, tags))

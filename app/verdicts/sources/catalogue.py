@@ -59,8 +59,8 @@ KINDS: Final[tuple[Kind, ...]] = (
         family="list",
         target=_FILE_LIST,
         licence=Licence(
-            "For non-commercial and internal business purposes only; any other commercial use needs OpenPhish's written "
-            "permission.",
+            "For non-commercial and internal business purposes only; any other commercial use needs OpenPhish's "
+            "written permission.",
             "https://openphish.com/terms.html",
             False,
         ),
@@ -76,8 +76,8 @@ KINDS: Final[tuple[Kind, ...]] = (
         family="list",
         target=_FILE_LIST,
         licence=Licence(
-            "Free of charge for use as described in PhishTank's terms; the data may not be passed on. An application key "
-            "is needed for more than a few downloads a day.",
+            "Free of charge for use as described in PhishTank's terms; the data may not be passed on. An application "
+            "key is needed for more than a few downloads a day.",
             "https://phishtank.org/terms_of_service.php",
             None,
         ),
