@@ -19,7 +19,7 @@ _STOP = (
     "\u3000-\u3002\u3008-\u3011\u3014-\u301f\uff01\uff08\uff09\uff0c\uff0e\uff1a\uff1b\uff1c\uff1e\uff1f"
     "\uff3b\uff3d\uff5b\uff5c\uff5d\uff5e\uff5f\uff60\uff61-\uff64\u2028\u2029\u200b\u2060\ufeff\ufffc\ufffd"
 )
-_PREFIX = re.compile(r"(?<![a-zA-Z0-9])(?:https?://|www\.)", re.I)
+_PREFIX = re.compile(r"(?<![a-zA-Z0-9])(?:https?://+|www\.)", re.I)  # more slashes: browsers skip them
 _AUTHORITY = re.compile(rf"[^{_STOP}/?#\\]*")
 # A closing bracket followed by an opening one ends a markdown link; the rest of an address is taken in one go.
 _REST = re.compile(rf"(?:[^{_STOP}\])]|[\])](?![\[(]))*")
