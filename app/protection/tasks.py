@@ -11,7 +11,7 @@ import structlog
 from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
-from app.protection import long_tasks, queue, subscriptions
+from app.protection import feed_tasks, long_tasks, queue, subscriptions
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX
 from app.protection.reach import any_work
@@ -72,6 +72,7 @@ def register(app: procrastinate.App, runtime: Runtime) -> None:
         await HOUSEKEEPERS[what](runtime, uuid.UUID(tenant_id))
 
     long_tasks.register(app, runtime, DATABASE_AWAY)
+    feed_tasks.register(app, runtime, DATABASE_AWAY)
 
 
 async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:
