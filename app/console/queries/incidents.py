@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, distinct, func, or_, select
+from sqlalchemy import ColumnElement, and_, distinct, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.console.queries.clicks import ClickLine
@@ -90,7 +90,7 @@ def _belongs(incident_id: int | ColumnElement[int]) -> ColumnElement[bool]:
             IncidentMessage.tenant_id == Click.tenant_id,
             IncidentMessage.incident_id == incident_id,
             IncidentMessage.message_id == Click.message_id,
-            IncidentMessage.urls.has_key(Click.url),  # type: ignore[attr-defined]  # a JSONB column's own operator
+            IncidentMessage.urls.op("?")(Click.url),
         )
         .exists()
     )
@@ -125,7 +125,7 @@ async def list_incidents(session: AsyncSession, actor: Actor, state: str, page: 
         IncidentLine(
             row,
             await _people(session, row.id),
-            await session.scalar(_clicks_of(actor, row.id, Click.automated.is_(False))) or 0,
+            await _clicks(session, actor, row.id, Click.automated.is_(False)),
         )
         for row in rows
     ]
@@ -137,8 +137,9 @@ async def _people(session: AsyncSession, incident_id: int) -> int:
     return await session.scalar(query) or 0
 
 
-def _clicks_of(actor: Actor, incident_id: int, *where: ColumnElement[bool]) -> Select[int]:
-    return select(func.count()).where(Click.tenant_id == actor.tenant_id, _belongs(incident_id), *where)
+async def _clicks(session: AsyncSession, actor: Actor, incident_id: int, *where: ColumnElement[bool]) -> int:
+    query = select(func.count()).where(Click.tenant_id == actor.tenant_id, _belongs(incident_id), *where)
+    return await session.scalar(query) or 0
 
 
 async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -> IncidentView:
@@ -155,9 +156,9 @@ async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -
     return IncidentView(
         incident=incident,
         people=await _people(session, incident_id),
-        human=await session.scalar(_clicks_of(actor, incident_id, by_person)) or 0,
-        automated=await session.scalar(_clicks_of(actor, incident_id, Click.automated)) or 0,
-        opened=await session.scalar(_clicks_of(actor, incident_id, by_person, let_through)) or 0,
+        human=await _clicks(session, actor, incident_id, by_person),
+        automated=await _clicks(session, actor, incident_id, Click.automated.is_(True)),
+        opened=await _clicks(session, actor, incident_id, by_person, let_through),
         copies=await _copies(session, actor, incident_id),
         timeline=await _timeline(session, actor, incident_id),
         quarantined=await session.scalar(
