@@ -111,6 +111,7 @@ class DeliveryOptions:
         *,
         ignored: Callable[[FoundLink], bool] = lambda _: False,
         own_domains: tuple[str, ...] = (),
+        unsubscribe: tuple[str, ...] = (),
     ) -> TransformPlan:
         """The transformer's plan.
 
@@ -120,6 +121,7 @@ class DeliveryOptions:
             open_link: Opens them.
             ignored: Whether a list says that a link stays as it is.
             own_domains: The tenant's own domains.
+            unsubscribe: Targets to unsubscribe with, where the headers are not part of what is transformed.
         """
         return TransformPlan(
             gateway=gateway.rstrip("/"),
@@ -134,6 +136,7 @@ class DeliveryOptions:
             tracking_patterns=self.tracking_patterns,
             tag=self.tag or None,
             rewrite_attachments=self.rewrite_attachments,
+            unsubscribe=unsubscribe,
             leave_unsubscribe=self.leave_unsubscribe,
             qr=self.qr,
         )

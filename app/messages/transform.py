@@ -303,9 +303,11 @@ def _is_odd(body: Body, view: View | None) -> bool:
 
 def unsubscribe_targets(root: Part) -> frozenset[str]:
     """The http(s) targets of a message's ``List-Unsubscribe`` header (RFC 2369, RFC 8058)."""
-    value = root.headers.get(b"list-unsubscribe")
-    if value is None:
-        return frozenset()
+    return unsubscribe_in(root.headers.get(b"list-unsubscribe", b""))
+
+
+def unsubscribe_in(value: bytes) -> frozenset[str]:
+    """The http(s) targets of the value of a ``List-Unsubscribe`` header."""
     return frozenset(hit[1].decode("latin-1") for hit in _ANGLE.finditer(value) if hit[1][:4].lower() == b"http")
 
 
@@ -348,4 +350,4 @@ def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResu
     )
 
 
-__all__ = ["transform", "transform_body", "unsubscribe_targets"]
+__all__ = ["transform", "transform_body", "unsubscribe_in", "unsubscribe_targets"]

@@ -10,6 +10,7 @@ from app.audit.service import record
 from app.kit.db import tenant_of
 from app.kit.errors import NotFound
 from app.messages.options import DeliveryOptions
+from app.messages.transform import unsubscribe_in
 from app.messages.types import FoundLink, OpenedLink, TransformPlan
 from app.policy.engine import Action, PolicyContext, PolicySnapshot, Stage
 from app.settings import Settings
@@ -23,6 +24,7 @@ def make_plan(
     options: DeliveryOptions,
     mint: Callable[[FoundLink], str],
     open_link: Callable[[str], OpenedLink | None],
+    list_unsubscribe: str = "",
 ) -> TransformPlan:
     """The transformer's plan for one message.
 
@@ -32,6 +34,8 @@ def make_plan(
         options: How the tenant wants links treated.
         mint: Makes links for this message.
         open_link: Opens links of this tenant.
+        list_unsubscribe: The List-Unsubscribe header, where the message's content is a body without its headers: its
+            targets are neither redacted nor blocked (L16).
     """
 
     def ignored(link: FoundLink) -> bool:
@@ -39,7 +43,12 @@ def make_plan(
         return policy.decide(PolicyContext(stage=Stage.DELIVERY, urls=urls)).action is Action.IGNORE
 
     return options.plan(
-        settings.gateway_url, mint, open_link, ignored=ignored, own_domains=tuple(sorted(policy.own_domains))
+        settings.gateway_url,
+        mint,
+        open_link,
+        ignored=ignored,
+        own_domains=tuple(sorted(policy.own_domains)),
+        unsubscribe=tuple(sorted(unsubscribe_in(list_unsubscribe.encode("utf-8", "surrogatepass")))),
     )
 
 

@@ -212,7 +212,7 @@ async def _protect_fetched(
     )
 
     async def transformed(opener: OpenLink) -> TransformResult | BodyResult:
-        plan = make_plan(runtime.settings, work.policy, work.options, minter, opener)
+        plan = make_plan(runtime.settings, work.policy, work.options, minter, opener, original.list_unsubscribe)
         return await run_transform(original.content, plan)
 
     result = await _with_opener(runtime, work, message_id, transformed)

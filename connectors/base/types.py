@@ -203,6 +203,8 @@ class FetchedMessage:
         is_read: Read state.
         extra: Opaque to everybody but the connector: what it needs to write the message back and what
             none of the other fields carries (Gmail: classification labels).
+        list_unsubscribe: The List-Unsubscribe header as it stands (RFC 2369), where ``content`` is a body; empty where
+            there is none or the MIME source has it.
     """
 
     ref: MessageRef
@@ -218,6 +220,7 @@ class FetchedMessage:
     places: tuple[str, ...] = ()
     is_read: bool = False
     extra: str = ""
+    list_unsubscribe: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 MESSAGE_CLASS = "String 0x001A"
 VERB_STREAM = "Binary {00062008-0000-0000-C000-000000000046} Id 0x8520"
 """PidLidVerbStream ([MS-OXOMSG] 2.2.1.74): the voting buttons of a message, where it has any."""
-_EXPAND = f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}' or id eq '{VERB_STREAM}')"
+LIST_UNSUBSCRIBE = "String 0x1045"
+"""PidTagListUnsubscribe ([MS-OXOMSG] 2.2.1.83): the List-Unsubscribe header, without asking for all headers."""
+_EXPAND = (
+    f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}' or id eq '{VERB_STREAM}'"
+    f" or id eq '{LIST_UNSUBSCRIBE}')"
+)
 _LEADING_ZEROS = re.compile(r"0x0*", re.IGNORECASE)
 _SELECT = [
     "id",
@@ -215,6 +220,7 @@ def read_message(
         thread_id=_text(message.get("conversationId")),
         places=tuple(filter(None, [_text(message.get("parentFolderId"))])),
         is_read=message.get("isRead") is True,
+        list_unsubscribe=_extended(message, LIST_UNSUBSCRIBE),
     )
 
 

@@ -189,6 +189,9 @@ def _extended(message: Message, options: str) -> list[Json]:
     "Get singleValueLegacyExtendedProperty": String 0x001A is PidTagMessageClass (MS-OXPROPS).
     """
     known = {"String 0x001A": message.message_class, **message.extended}
+    for name, value in message.headers:
+        if name.lower() == "list-unsubscribe":  # [MS-OXCMAIL] 2.1.3.2.15
+            known["String 0x1045"] = value
     by_name = {name.lower(): name for name in known}
     found: list[Json] = []
     for wanted in re.findall(r"id\s+eq\s+'([^']*)'", options):
