@@ -97,7 +97,11 @@ class LoadedProviders:
             )
             options: dict[str, Any] = {"marker_key": current, "http": self._http(grant.provider)}
             if grant.provider is Provider.GOOGLE:
-                options |= {"admin_address": grant.admin_address, "older_marker_keys": tuple(older)}
+                options |= {
+                    "admin_address": grant.admin_address,
+                    "customer": grant.organisation_id,
+                    "older_marker_keys": tuple(older),
+                }
             make = registry.load(grant.provider, "connector")
             self._connectors[grant] = make(self._config(grant.provider), grant.external_id, **options)
         return self._connectors[grant]

@@ -10,6 +10,7 @@ from app.protection import queue
 from app.protection.backfill_work import backfill_mailbox, take_up_backfills
 from app.protection.offboarding import drain_mailbox, offboard_step, take_up_offboarding
 from app.protection.quarantine import run_move, take_up_moves
+from app.protection.roster import refresh_mailboxes
 from app.protection.runtime import Runtime
 from app.protection.turn import run_turn
 from app.protection.turn_alert import send_alert
@@ -39,6 +40,10 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Retr
     @app.task(name=queue.OFFBOARD, retry=retry)
     async def offboard(tenant_id: str) -> None:
         await offboard_step(runtime, uuid.UUID(tenant_id))
+
+    @app.task(name=queue.REFRESH, retry=retry)
+    async def refresh(tenant_id: str) -> None:
+        await refresh_mailboxes(runtime, uuid.UUID(tenant_id))
 
     @app.task(name=queue.TURN, retry=retry)
     async def turn(tenant_id: str) -> None:

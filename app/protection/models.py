@@ -27,7 +27,7 @@ class MailboxRow(Base):
     aliases: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
     enabled: Mapped[bool] = mapped_column(server_default=sql("true"))
     left_out: Mapped[str] = mapped_column(server_default="")
-    """Why it is not protected though its domain is: see ``app.protection.roster.LeftOut``."""
+    """Why it is not protected though its domain is: see ``app.protection.states.LeftOut``."""
     opted_out: Mapped[bool] = mapped_column(server_default=sql("false"))
     cursor: Mapped[str | None]
     cursor_at: Mapped[datetime | None]

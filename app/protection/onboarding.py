@@ -9,7 +9,7 @@ https://developers.google.com/identity/protocols/oauth2/service-account#delegati
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,12 +21,15 @@ from app.audit.service import record
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
 from app.protection import service
+from app.protection.choosing import first_refresh
 from app.protection.providers import Providers, TenantGrant
+from app.protection.reach import protected_mailboxes
+from app.protection.roster import bind_organisation
 from app.tenants.accounts import TenantStatus, make_owner
 from app.tenants.actor import Actor, Permission, Role
 from app.tenants.models import Tenant
 from connectors.base.errors import ConnectorError
-from connectors.base.types import AccessCheck, CheckStatus, ConsentAnswer, Provider
+from connectors.base.types import AccessCheck, CheckStatus, ConsentAnswer, Mailbox, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,10 @@ class Connected:
     Attributes:
         checks: Every access check.
         active: Whether the tenant is connected now.
-        mailboxes: How many were found, where it is.
     """
 
     checks: tuple[AccessCheck, ...]
     active: bool
-    mailboxes: int = 0
 
 
 def grant_of(tenant: Tenant, admin_address: str | None = None) -> TenantGrant:
@@ -52,6 +53,7 @@ def grant_of(tenant: Tenant, admin_address: str | None = None) -> TenantGrant:
         provider=Provider(tenant.provider),
         external_id=tenant.external_id,
         admin_address=tenant.admin_address if admin_address is None else admin_address,
+        organisation_id=tenant.organisation_id,
     )
 
 
@@ -134,12 +136,13 @@ async def connect(
         now: The time.
 
     Returns:
-        The checks and the outcome. Nothing is activated where a check failed or none passed.
+        The checks and the outcome. Nothing is activated where a check failed or none passed. The mailboxes
+        are read by a job: a large directory takes minutes.
 
     Raises:
         Forbidden: The role does not allow it.
         Refused: The person is not shown to administer the organisation.
-        Conflict: Somebody else connected the tenant meanwhile.
+        Conflict: Somebody else connected the tenant meanwhile, or the organisation is another tenant's.
     """
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _locked(session, actor)
@@ -150,6 +153,8 @@ async def connect(
     address = admin_address if first else tenant.admin_address
     grant = grant_of(tenant, address)
     checks = await probe(providers, grant)
+    if sufficient(checks):
+        await bind_organisation(database, grant, await _organisation(providers, grant))
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _locked(session, actor)
         if first and tenant.status != TenantStatus.ONBOARDING:
@@ -168,8 +173,15 @@ async def connect(
             # Mail that came while the grant was gone is looked at again.
             await service.resume(session, actor)
         await record(session, actor, "tenant.connected" if first else "tenant.renewed", tenant.name)
-    mailboxes = await service.import_mailboxes(database, providers, grant)
-    return Connected(tuple(checks), active=True, mailboxes=mailboxes)
+        await first_refresh(session, actor)
+    return Connected(tuple(checks), active=True)
+
+
+async def _organisation(providers: Providers, grant: TenantGrant) -> str:
+    try:
+        return await providers.connector(grant).organisation()
+    except ConnectorError as error:
+        raise Conflict(f"The provider did not say which organisation this is: {error} Check again.") from error
 
 
 async def check_again(database: Database, providers: Providers, actor: Actor, now: datetime) -> list[AccessCheck]:
@@ -181,7 +193,8 @@ async def check_again(database: Database, providers: Providers, actor: Actor, no
     actor.require(Permission.CONFIGURE)
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _read(session, actor)
-    checks = await probe(providers, grant_of(tenant))
+        known = await protected_mailboxes(session)
+    checks = await probe(providers, grant_of(tenant), known)
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _locked(session, actor)
         _store(tenant, checks, now)
@@ -189,10 +202,17 @@ async def check_again(database: Database, providers: Providers, actor: Actor, no
     return checks
 
 
-async def probe(providers: Providers, grant: TenantGrant) -> list[AccessCheck]:
-    """All access checks. A provider that does not answer is one more check, which could not be told."""
+async def probe(providers: Providers, grant: TenantGrant, known: Sequence[Mailbox] = ()) -> list[AccessCheck]:
+    """All access checks. A provider that does not answer is one more check, which could not be told.
+
+    Args:
+        providers: Opens the connector.
+        grant: The tenant.
+        known: Mailboxes to try first; the administrator's own is tried where none is known.
+    """
+    first = known or ([Mailbox(grant.admin_address, grant.admin_address)] if grant.admin_address else ())
     try:
-        return await providers.connector(grant).check_access()
+        return await providers.connector(grant).check_access(first)
     except ConnectorError as error:
         return [
             AccessCheck(

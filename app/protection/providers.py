@@ -20,6 +20,7 @@ class TenantGrant:
         provider: Where its mail is.
         external_id: The provider's tenant id (Entra ``tid``; hosted domain).
         admin_address: The administrator who granted access (Directory subject at Google).
+        organisation_id: The provider's own id of the organisation that the tenant is bound to; empty until it is.
     """
 
     tenant_id: uuid.UUID
@@ -27,6 +28,7 @@ class TenantGrant:
     provider: Provider
     external_id: str
     admin_address: str = ""
+    organisation_id: str = ""
 
 
 class Providers(Protocol):

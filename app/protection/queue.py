@@ -32,6 +32,7 @@ BACKFILL = "backfill.mailbox"
 MOVE = "message.move"
 DRAIN = "offboarding.mailbox"
 OFFBOARD = "offboarding.tenant"
+REFRESH = "mailboxes.refresh"
 TURN = "tenant.turn"
 ALERT = "incident.alert"
 
@@ -357,5 +358,20 @@ async def defer_alert(
         queue=BY_THE_CLOCK,
         lock=name,
         queueing_lock=name,
+        at=at,
+    )
+
+
+async def defer_refresh(session: AsyncSession, tenant_id: uuid.UUID, *, at: datetime | None = None) -> bool:
+    """Read a tenant's directory. Somebody may be waiting for it, so it goes before other work by the clock."""
+    lock = f"refresh:{tenant_id}"
+    return await defer(
+        session,
+        REFRESH,
+        {"tenant_id": str(tenant_id)},
+        queue=BY_THE_CLOCK,
+        lock=lock,
+        queueing_lock=lock,
+        priority=0 if at is None else PUT_OFF_PRIORITY,
         at=at,
     )

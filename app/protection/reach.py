@@ -1,13 +1,18 @@
-"""Reaching a mailbox whether or not it is protected: for stopping, restoring, moving."""
+"""Reaching mailboxes: one whether or not it is protected (for stopping, restoring, moving), and those to try first."""
 
 from __future__ import annotations
 
 import uuid
 
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from app.policy.service import load_snapshot
+from app.protection.models import MailboxRow
 from app.protection.plan import load_options
 from app.protection.protect import MailboxWork
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
+from connectors.base.types import Mailbox
 
 
 async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> MailboxWork | None:
@@ -29,3 +34,18 @@ async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> M
         dry_run=False,
         options=options,
     )
+
+
+TRIED_FIRST = 200
+"""Mailboxes that an access check is given to try."""
+
+
+async def protected_mailboxes(session: AsyncSession, limit: int = TRIED_FIRST) -> list[Mailbox]:
+    """Mailboxes that are taken in, those that were looked at last first: where anything can be read, it is there."""
+    rows = await session.scalars(
+        select(MailboxRow)
+        .where(MailboxRow.enabled, ~MailboxRow.opted_out)
+        .order_by(MailboxRow.last_synced_at.desc().nulls_last(), MailboxRow.id)
+        .limit(limit)
+    )
+    return [to_mailbox(row) for row in rows]

@@ -59,11 +59,20 @@ def to_mailbox(row: MailboxRow) -> Mailbox:
 async def all_grants(session: AsyncSession) -> list[tuple[TenantGrant, str]]:
     """Every tenant's grant with its status, through the routing function (no tenant context needed)."""
     rows = await session.execute(
-        text("SELECT tenant_id, no, provider, external_id, admin_address, status FROM postern_tenants()")
+        text(
+            "SELECT tenant_id, no, provider, external_id, admin_address, status, organisation_id FROM postern_tenants()"
+        )
     )
     return [
         (
-            TenantGrant(row.tenant_id, row.no, Provider(row.provider), row.external_id, row.admin_address),
+            TenantGrant(
+                row.tenant_id,
+                row.no,
+                Provider(row.provider),
+                row.external_id,
+                row.admin_address,
+                row.organisation_id,
+            ),
             row.status,
         )
         for row in rows

@@ -9,12 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.service import record
 from app.kit.clock import utc_now
-from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
 from app.kit.ids import row_number
-from app.policy.service import notify_policy
 from app.protection.models import MailboxRow, MessageRow, RestoreRun
-from app.protection.providers import Providers, TenantGrant
 from app.protection.queue import defer_restore, defer_switch, defer_sync
 from app.protection.restore import to_restore
 from app.protection.states import MessageState
@@ -22,43 +19,6 @@ from app.tenants.actor import Actor, Permission
 from app.tenants.models import Domain, Tenant
 
 SCOPES = ("message", "mailbox", "domain", "tenant")
-
-
-async def import_mailboxes(db: Database, providers: Providers, grant: TenantGrant) -> int:
-    """Read the tenant's mailboxes from its directory; new domains come with protection off (L2).
-
-    Returns:
-        How many enabled mailboxes there are.
-
-    Raises:
-        ConnectorError: The directory could not be read; what was known stays.
-    """
-    found = [mailbox async for mailbox in providers.connector(grant).mailboxes()]
-    async with db.tenant(grant.tenant_id) as session:
-        known = {row.external_id: row for row in await session.scalars(select(MailboxRow))}
-        domains = set(await session.scalars(select(Domain.name)))
-        for mailbox in found:
-            domain = mailbox.address.rpartition("@")[2]
-            row = known.pop(mailbox.id, None)
-            if row is None:
-                row = MailboxRow(
-                    tenant_id=grant.tenant_id, external_id=mailbox.id, address=mailbox.address, domain=domain
-                )
-                session.add(row)
-            appeared = not row.enabled and mailbox.enabled
-            row.address, row.domain, row.name = mailbox.address, domain, mailbox.name
-            row.aliases, row.enabled = list(mailbox.aliases), mailbox.enabled
-            if domain not in domains:
-                domains.add(domain)
-                session.add(Domain(tenant_id=grant.tenant_id, name=domain))
-            await session.flush()
-            protection = await session.get(Domain, (grant.tenant_id, domain))
-            if protection is not None and protection.protected and (row.cursor is None or appeared):
-                await defer_switch(session, grant.tenant_id, row.id, on=True)
-        for gone in known.values():
-            gone.enabled = False
-        await notify_policy(session, grant.tenant_id)
-    return sum(1 for mailbox in found if mailbox.enabled)
 
 
 async def switch_domain(

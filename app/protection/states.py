@@ -66,3 +66,17 @@ def skip_reason(traits: frozenset[Trait]) -> str | None:
 
 RECONSIDERED = frozenset({"spam", "trash", "draft"})
 """Reasons that end when the message is moved: the provider reports it again, and it is looked at again."""
+
+
+class LeftOut(StrEnum):
+    """Why a mailbox is not protected though its domain is."""
+
+    SUSPENDED = "suspended"
+    GONE = "gone"
+    NOT_CHOSEN = "not_chosen"
+    OUT_OF_SCOPE = "out_of_scope"
+    UNAVAILABLE = "unavailable"
+
+
+TRIED_AGAIN = frozenset({LeftOut.OUT_OF_SCOPE, LeftOut.UNAVAILABLE})
+"""Reasons that only trying again can end: the directory does not know of them."""

@@ -25,13 +25,14 @@ from app.protection.queue import defer_sync
 from app.protection.reach import any_work
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime
-from app.protection.states import MessageState
+from app.protection.states import LeftOut, MessageState
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import system_actor
 from app.tenants.models import Tenant
 from connectors.base.errors import (
     AccessRevoked,
     CursorExpired,
+    MailboxOutOfScope,
     MailboxUnavailable,
     MisconfiguredClient,
     PermissionMissing,
@@ -42,13 +43,15 @@ from connectors.base.types import ChangePage, ReplaceMode
 
 log = structlog.get_logger()
 
+_SCOPE_AGAIN = timedelta(hours=1)
 HALF_WRITTEN_AGAIN = timedelta(seconds=30)
 RESYNC_MARGIN = timedelta(minutes=10)
 _SOON = timedelta(seconds=0.2)
 _WRITTEN_FOR = (TenantStatus.ACTIVE, TenantStatus.REVOKED, TenantStatus.BLOCKED)
 _LOOK_AFTER_COPIES = timedelta(seconds=1.2)
 _ADVANCE = """
-UPDATE mailboxes SET cursor = %s, cursor_at = %s, last_synced_at = %s, error = '', failures = 0, not_before = NULL
+UPDATE mailboxes SET cursor = %s, cursor_at = %s, last_synced_at = %s, error = '', failures = 0, not_before = NULL,
+    left_out = ''
 WHERE tenant_id = %s AND id = %s
 """
 _BACKOFF_FIRST = 2.0
@@ -112,6 +115,9 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         delay = min(_BACKOFF_FIRST * 2 ** min(mailbox.failures, 10), _BACKOFF_CAP)
         await _wait(runtime, work, delay, str(error))
         return SyncReport(looked, stopped="transient")
+    except MailboxOutOfScope:
+        await _out_of_scope(runtime, work)
+        return SyncReport(looked, stopped="mailbox out of scope")
     except MailboxUnavailable as error:
         await _mailbox_trouble(runtime, work, str(error))
         return SyncReport(looked, stopped="mailbox unavailable")
@@ -225,8 +231,25 @@ async def _mailbox_trouble(runtime: Runtime, work: MailboxWork, error: str) -> N
         await session.execute(
             update(MailboxRow)
             .where(MailboxRow.id == work.mailbox_id)
-            .values(error=error[:500], failures=MailboxRow.failures + 1, not_before=rest)
+            .values(
+                error=error[:500],
+                failures=MailboxRow.failures + 1,
+                left_out=LeftOut.UNAVAILABLE.value,
+                not_before=rest,
+            )
         )
+
+
+async def _out_of_scope(runtime: Runtime, work: MailboxWork) -> None:
+    """The administrator gave us other mailboxes: nothing is wrong. Looked at again in an hour, it may be given then."""
+    async with runtime.db.tenant(work.tenant_id) as session:
+        values = {
+            "error": "",
+            "failures": 0,
+            "left_out": LeftOut.OUT_OF_SCOPE.value,
+            "not_before": runtime.clock() + _SCOPE_AGAIN,
+        }
+        await session.execute(update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(**values))
 
 
 async def stop_tenant(runtime: Runtime, tenant_id: uuid.UUID, status: str, error: str) -> None:

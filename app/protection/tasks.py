@@ -11,17 +11,26 @@ import structlog
 from sqlalchemy import Select, delete, func, or_, select, update
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
-from app.protection import feed_tasks, long_tasks, queue, subscriptions
+from app.protection import feed_tasks, long_tasks, onboarding, queue, subscriptions
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX
-from app.protection.reach import any_work
+from app.protection.reach import any_work, protected_mailboxes
 from app.protection.restore import run_mailbox
+from app.protection.roster import refresh_mailboxes
 from app.protection.runtime import Runtime, grant_of
-from app.protection.service import import_mailboxes
+from app.protection.states import LeftOut
 from app.protection.sync import open_work, stop_tenant, sync_mailbox
 from app.protection.turn import take_up_turn
 from app.tenants.models import Domain, Session, Tenant, UsedState
-from connectors.base.errors import AccessRevoked, ConnectorError, PermissionMissing, Throttled, Transient
+from connectors.base.errors import (
+    AccessRevoked,
+    ConnectorError,
+    MailboxOutOfScope,
+    PermissionMissing,
+    Throttled,
+    Transient,
+)
+from connectors.base.types import CheckStatus
 
 log = structlog.get_logger()
 
@@ -86,6 +95,8 @@ async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int)
     except (AccessRevoked, PermissionMissing) as error:
         await stop_tenant(runtime, tenant_id, _stopped_by(error), str(error))
         return
+    except MailboxOutOfScope as error:
+        log.info("subscription.out_of_scope", mailbox=mailbox_id, error=str(error))
     except ConnectorError as error:
         log.warning("subscription.failed", mailbox=mailbox_id, error=str(error))
         async with runtime.db.tenant(tenant_id) as session:
@@ -196,7 +207,10 @@ async def renew(runtime: Runtime, tenant_id: uuid.UUID) -> None:
         rows = await session.execute(
             _protected_query(tenant_id)
             .add_columns(SubscriptionRow.expires_at)
-            .where(or_(SubscriptionRow.expires_at.is_(None), SubscriptionRow.expires_at <= soon))
+            .where(
+                or_(SubscriptionRow.expires_at.is_(None), SubscriptionRow.expires_at <= soon),
+                MailboxRow.left_out != LeftOut.OUT_OF_SCOPE,
+            )
             .outerjoin(
                 SubscriptionRow,
                 (SubscriptionRow.tenant_id == MailboxRow.tenant_id) & (SubscriptionRow.mailbox_id == MailboxRow.id),
@@ -233,34 +247,23 @@ def _stopped_by(error: AccessRevoked | PermissionMissing) -> str:
 
 
 async def probe(runtime: Runtime, tenant_id: uuid.UUID) -> None:
-    """Check the grant and read the directory again: new mailboxes are protected, a lost grant is noticed."""
+    """Check the grant and have the directory read again: new mailboxes are protected, a lost grant is noticed."""
     async with runtime.db.tenant(tenant_id) as session:
         grant, status = await grant_of(session, tenant_id)
-    if status not in ("active", "blocked", "revoked"):
+        known = await protected_mailboxes(session)
+    if status == "leaving":
         return
-    checks = await runtime.providers.connector(grant).check_access()
+    checks = await onboarding.probe(runtime.providers, grant, known)
     async with runtime.db.tenant(tenant_id) as session:
         tenant = await session.get(Tenant, tenant_id)
         if tenant is None:
             return
-        tenant.checks = [
-            {
-                "key": check.key,
-                "status": check.status.value,
-                "summary": check.summary,
-                "remedy": check.remedy,
-                "link": check.link,
-            }
-            for check in checks
-        ]
+        tenant.checks = onboarding.checks_to_json(checks)
         tenant.checked_at = runtime.clock()
-    if status == "active":
-        try:
-            await import_mailboxes(runtime.db, runtime.providers, grant)
-        except AccessRevoked as error:
-            await stop_tenant(runtime, tenant_id, "revoked", str(error))
-        except ConnectorError as error:
-            log.warning("directory.not_read", tenant=str(tenant_id), error=str(error))
+    lost = next((check for check in checks if check.vital and check.status is CheckStatus.FAILED), None)
+    if lost is not None:
+        await stop_tenant(runtime, tenant_id, "blocked", lost.summary)
+    await refresh_mailboxes(runtime, tenant_id)
 
 
 async def purge(runtime: Runtime, tenant_id: uuid.UUID) -> None:

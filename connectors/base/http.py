@@ -19,28 +19,21 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cache
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from connectors.base.errors import Throttled, TooLarge, Unavailable
+from connectors.base.errors import Throttled, Unavailable
+from connectors.base.wire import NoAnswer, Outgoing, Wire
 
 ThrottleReader = Callable[[httpx.Response], float | None]
 """Seconds to wait where the response says "slow down" (``-1.0``: it did not say how long), else None."""
 
 _RETRIED_STATUSES = frozenset({408, 500, 502, 503, 504})
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """The certificate authorities, loaded once: 20 ms and a megabyte that each client need not spend again."""
-    return httpx.create_ssl_context()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +115,6 @@ class SharedHttp:
 
     Args:
         policy: Limits.
-        client: A client to use instead of an own one; it is then the caller's to close.
         clock: Monotonic seconds.
         sleep: Awaits that many seconds.
         jitter: A random number in [0, 1).
@@ -132,23 +124,13 @@ class SharedHttp:
         self,
         policy: HttpPolicy | None = None,
         *,
-        client: httpx.AsyncClient | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.policy = policy or HttpPolicy()
         self.counters = HttpCounters()
-        self._owned = client is None
-        self._client = client or httpx.AsyncClient(
-            timeout=httpx.Timeout(self.policy.read_timeout, connect=self.policy.connect_timeout),
-            limits=httpx.Limits(
-                max_connections=self.policy.max_connections,
-                max_keepalive_connections=max(8, self.policy.max_connections // 4),
-            ),
-            follow_redirects=False,
-            verify=_tls(),
-        )
+        self._wire = Wire(self.policy.connect_timeout, self.policy.read_timeout, self.policy.max_connections)
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -166,9 +148,8 @@ class SharedHttp:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections, unless the client was passed in."""
-        if self._owned:
-            await self._client.aclose()
+        """Close the connections."""
+        await self._wire.aclose()
 
     def throttled_for(self, mailbox: str) -> float:
         """Seconds that requests of this mailbox must still wait; 0 where it is not throttled."""
@@ -177,7 +158,7 @@ class SharedHttp:
 
     async def send(
         self,
-        request: httpx.Request,
+        request: httpx.Request | Outgoing,
         *,
         mailbox: str,
         read: bool,
@@ -203,12 +184,13 @@ class SharedHttp:
                 may not have taken effect.
             TooLarge: The answer is over ``max_response_bytes``.
         """
+        outgoing = request if isinstance(request, Outgoing) else Outgoing.of(request)
         gate = self._gates.get(mailbox)
         if gate is None:
             gate = self._gates[mailbox] = _Gate(asyncio.Semaphore(self.policy.concurrent_per_mailbox))
         gate.users += 1
         try:
-            return await self._attempts(gate, request, read, what, throttle)
+            return await self._attempts(gate, outgoing, read, what, throttle)
         finally:
             gate.users -= 1
             if gate.users == 0 and gate.not_before <= self._clock():
@@ -217,7 +199,7 @@ class SharedHttp:
     async def _attempts(
         self,
         gate: _Gate,
-        request: httpx.Request,
+        request: Outgoing,
         read: bool,
         what: str,
         throttle: ThrottleReader,
@@ -229,18 +211,18 @@ class SharedHttp:
             async with gate.slots:
                 await self._wait_turn(gate, what)
                 self.counters.sent += 1
-                problem: httpx.RequestError | None = None
+                problem: NoAnswer | None = None
                 response: httpx.Response | None = None
                 try:
-                    response = await self._exchange(request, what)
-                except httpx.RequestError as error:
+                    response = await self._wire.exchange(request, self.policy.max_response_bytes, what)
+                except NoAnswer as error:
                     problem = error
             last = attempt == attempts
             if response is None:
                 self.counters.failed += 1
                 if last:
                     raise Unavailable(
-                        f"No answer while {what}: {type(problem).__name__} after {attempt} attempt(s)."
+                        f"No answer while {what}: {problem and problem.kind} after {attempt} attempt(s)."
                     ) from problem
                 await self._back_off(attempt)
                 continue
@@ -275,31 +257,3 @@ class SharedHttp:
     async def _back_off(self, attempt: int) -> None:
         bound = min(self.policy.backoff_cap, self.policy.backoff_first * 2.0 ** (attempt - 1))
         await self._sleep(bound * self._jitter())
-
-    async def _exchange(self, request: httpx.Request, what: str) -> httpx.Response:
-        response = await self._client.send(request, stream=True)
-        try:
-            limit = self.policy.max_response_bytes
-            declared = response.headers.get("content-length", "")
-            if declared.isascii() and declared.isdigit() and int(declared) > limit:
-                raise TooLarge(f"The answer while {what} is larger than {limit} bytes.", limit)
-            parts: list[bytes] = []
-            size = 0
-            async for part in response.aiter_bytes():
-                size += len(part)
-                if size > limit:
-                    raise TooLarge(f"The answer while {what} is larger than {limit} bytes.", limit)
-                parts.append(part)
-        finally:
-            await response.aclose()
-        headers = [
-            (name, value)
-            for name, value in response.headers.raw
-            if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
-        ]
-        return httpx.Response(
-            response.status_code,
-            headers=headers,
-            content=b"".join(parts),
-            request=request,
-        )

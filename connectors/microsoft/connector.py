@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from connectors.base.errors import Unavailable
 from connectors.base.http import SharedHttp
 from connectors.base.types import (
     AccessCheck,
@@ -28,7 +29,7 @@ from connectors.base.types import (
 )
 from connectors.microsoft import checks, directory, fetch, move, reach, replace
 from connectors.microsoft.changes import ChangeReader
-from connectors.microsoft.client import GraphClient
+from connectors.microsoft.client import GraphClient, token_claims
 from connectors.microsoft.config import MicrosoftConfig
 from connectors.microsoft.errors import MAX_REQUEST_BYTES
 from connectors.microsoft.folders import FolderBook
@@ -85,9 +86,11 @@ class MicrosoftConnector:
         return await checks.check_access(self._client, first)
 
     async def organisation(self) -> str:
-        """The tenant's id: tokens are issued by it and for it alone."""
-        await self._client.token()
-        return self._client.tenant
+        """The tenant's id as its token names it (claim ``tid``)."""
+        tid = token_claims(await self._client.token()).get("tid")
+        if not isinstance(tid, str) or not tid:
+            raise Unavailable("Microsoft Entra ID's token names no tenant.")
+        return tid.lower()
 
     async def find_groups(self, text: str) -> list[DirectoryGroup]:
         """See :func:`connectors.microsoft.directory.find_groups`."""

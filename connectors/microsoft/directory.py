@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from connectors.base.errors import GroupNotFound, MailboxUnavailable
+from connectors.base.errors import GroupNotFound, MailboxUnavailable, PermissionMissing
 from connectors.base.types import DirectoryGroup, Mailbox
-from connectors.microsoft.client import GraphClient
+from connectors.microsoft.client import GraphClient, Reply
 from connectors.microsoft.errors import GROUP_MEMBER_READ_ALL, USER_READ_ALL
+
+if TYPE_CHECKING:
+    from kiota_abstractions.request_information import RequestInformation
 
 _SELECT = ["id", "mail", "displayName", "proxyAddresses", "accountEnabled", "userType"]
 _PAGE = 500
@@ -55,10 +58,10 @@ async def find_groups(client: GraphClient, text: str) -> list[DirectoryGroup]:
         info = client.requests.group(str(uuid.UUID(text)), _GROUP_SELECT)
     except ValueError:
         info = client.requests.groups_named(text, _GROUP_SELECT, _GROUPS_SHOWN)
-        found = (await client.call(info, read=True, what=what, needs=GROUP_MEMBER_READ_ALL)).values
+        found = (await _ask_groups(client, info, what)).values
     else:
         try:
-            found = [(await client.call(info, read=True, what=what, needs=GROUP_MEMBER_READ_ALL)).data]
+            found = [(await _ask_groups(client, info, what)).data]
         except MailboxUnavailable:  # what "not found" means where a user is named
             found = []
     groups = (read_group(entry) for entry in found)
@@ -75,9 +78,7 @@ async def members(client: GraphClient, group_id: str) -> AsyncIterator[str]:
     info = client.requests.group_users(group_id, _PAGE)
     while True:
         try:
-            reply = await client.call(
-                info, read=True, what="listing the members of a group", needs=GROUP_MEMBER_READ_ALL
-            )
+            reply = await _ask_groups(client, info, "listing the members of a group")
         except MailboxUnavailable as error:
             raise GroupNotFound(f"Microsoft 365 has no group {group_id} (any more).") from error
         for user in reply.values:
@@ -88,6 +89,15 @@ async def members(client: GraphClient, group_id: str) -> AsyncIterator[str]:
             return
         info = client.follow(link)
         info.headers.try_add("ConsistencyLevel", "eventual")
+
+
+async def _ask_groups(client: GraphClient, info: RequestInformation, what: str) -> Reply:
+    """A request about groups; with a new token where the one in use was issued before the permission was granted."""
+    try:
+        return await client.call(info, read=True, what=what, needs=GROUP_MEMBER_READ_ALL)
+    except PermissionMissing:
+        await client.fresh_token()
+        return await client.call(info, read=True, what=what, needs=GROUP_MEMBER_READ_ALL)
 
 
 def read_group(group: dict[str, Any]) -> DirectoryGroup | None:

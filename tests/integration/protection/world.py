@@ -17,8 +17,8 @@ from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.protection.models import MailboxRow, MessageRow
 from app.protection.providers import TenantGrant
+from app.protection.roster import import_mailboxes
 from app.protection.runtime import Runtime
-from app.protection.service import import_mailboxes
 from app.protection.sync import SyncReport, sync_mailbox
 from app.settings import Settings
 from app.tenants.actor import Actor, cli_actor
@@ -73,6 +73,13 @@ class Organisation:
     @property
     def actor(self) -> Actor:
         return cli_actor(self.tenant_id)
+
+    def other_name(self) -> Provisioned:
+        """The same organisation of the provider, as a sign-in under another of its domains would name it."""
+        if self.provider is Provider.MICROSOFT:
+            (tenant,) = self.emulators.world.microsoft.tenants.values()
+            return Provisioned(self.provider, tenant.id.upper(), self.domain, tuple(self.people))
+        return Provisioned(self.provider, "other.example", self.domain, tuple(self.people))
 
     def deliver(self, to: str, raw: bytes) -> str:
         return self.emulators.world.deliver(self.provider.value, to, raw)
