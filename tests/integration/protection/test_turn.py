@@ -308,9 +308,7 @@ async def test_mail_older_than_the_days_that_are_looked_through_is_left_out(sett
     assert [copy.message_id for copy in await copies(settled)] == [second]
 
 
-async def test_the_journey_goes_on_where_it_was_killed(
-    settled: Organisation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_journey_goes_on_where_it_was_killed(settled: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
     """A death before every single commit of the whole journey, each time in another place."""
     await automatic(settled)
     for name in ("LINKS_PER_STEP", "COPIES_PER_STEP"):
