@@ -87,7 +87,7 @@ class Gateway:
         self._prefix = settings.gateway_prefix
         self._click_path = f"/{settings.gateway_prefix}/"
         self._opener = LinkOpener(deps.keyring, settings.gateway_url, settings.gateway_prefix)
-        self._judge = ClickJudge(deps.snapshots, deps.source, deps.clock, deps.delivery, deps.pages)
+        self._judge = ClickJudge(deps.snapshots, deps.source, deps.clock, deps.delivery, deps.pages, deps.asker)
         self._signer = FormSigner(deps.keyring, settings.gateway_url)
         window = deps.limits.window_seconds
         self._per_token, self._per_address = Counter(window), Counter(window)
@@ -118,6 +118,8 @@ class Gateway:
         self._tasks = []
         if self.deps.pages is not None:
             await self.deps.pages.aclose()
+        if self.deps.asker is not None:
+            await self.deps.asker.aclose()
         await self.deps.spool.stop()
 
     def problems(self) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -14,6 +16,8 @@ from app.links.token import LinkToken
 from app.messages.hosts import host_of
 from app.policy.engine import Action, Decision, PolicyContext, PolicySnapshot, Stage
 from app.policy.snapshots import SnapshotStore
+from app.verdicts.asking import NOTHING_ASKED, Asked
+from app.verdicts.heuristics import embedded_target
 from app.verdicts.judge import NO_PAGE, InlineSource, Judgement, PageResult, judge
 from app.verdicts.scoring import Level, Signal, Verdict
 
@@ -39,6 +43,19 @@ class PageSource(Protocol):
 
     async def check(self, url: str, seconds: float, own_domains: frozenset[str]) -> PageResult | None:
         """The result, or None where it takes longer than some seconds; it then goes on by itself."""
+
+    async def aclose(self) -> None:
+        """Give up what is under way."""
+
+
+class SourceAsker(Protocol):
+    """Asks the signal sources (``app.verdicts.asking.SourceDesk``)."""
+
+    def refresh(self) -> int:
+        """Take in changes; returns a number that grows with each."""
+
+    async def ask(self, urls: Iterable[str], seconds: float) -> Asked:
+        """What they say; those that take longer go on by themselves."""
 
     async def aclose(self) -> None:
         """Give up what is under way."""
@@ -89,6 +106,7 @@ class ClickJudge:
         clock: Aware UTC.
         delivery: What was noticed at delivery, where that can be looked up.
         pages: Looks at the pages behind links; None: that is not wanted.
+        asker: Asks the signal sources; None: there are none.
     """
 
     def __init__(
@@ -98,12 +116,14 @@ class ClickJudge:
         clock: Clock,
         delivery: DeliverySource | None = None,
         pages: PageSource | None = None,
+        asker: SourceAsker | None = None,
     ) -> None:
         self._snapshots = snapshots
         self._source = source
         self._clock = clock
         self._delivery = delivery
         self._pages = pages
+        self._asker = asker
         self._answers: dict[tuple[int, int, str], Answer] = {}
 
     def cached(self, token: LinkToken) -> Answer | None:
@@ -111,7 +131,7 @@ class ClickJudge:
         found = self._answers.get((token.tenant_no, token.message_no, token.url))
         if (
             found is None
-            or found.generation != self._source.refresh()
+            or found.generation != self._generation()
             or found.snapshot is not self._snapshots.get(token.tenant_no)
             or found.expires_at <= self._clock()
         ):
@@ -136,19 +156,45 @@ class ClickJudge:
             if more is None:
                 more = await self._delivery.fetch(token.tenant_no, token.message_no, token.url)
         made = self.judge_now(token.url, snapshot, more or ())
-        if self._pages is not None and wants_a_look(made):
-            final = made.verdict.final_url
-            page = await self._pages.check(final, patience, snapshot.own_domains)
-            if page is None and patience > 0:
-                return replace(made, waiting=True)
-            page = page or PageResult(degraded=True)
-            made = self.judge_now(token.url, snapshot, more or (), page)
+        asked, page = await self._look(made, snapshot, patience)
+        if patience > 0 and (asked.waiting or page is None):
+            return replace(made, waiting=True)
+        page = page or PageResult(degraded=True)
+        if asked.degraded or asked.waiting:
+            page = replace(page, degraded=True)
+        if asked.signals or page is not NO_PAGE:
+            made = self.judge_now(token.url, snapshot, (*(more or ()), *asked.signals), page)
         if more is None:
             made = replace(made, expires_at=min(made.expires_at, self._clock() + _WITHOUT_DELIVERY))
         if len(self._answers) >= MAX_CACHED:
             self._answers.clear()
         self._answers[token.tenant_no, token.message_no, token.url] = made
         return made
+
+    async def _look(self, made: Answer, snapshot: PolicySnapshot, patience: float) -> tuple[Asked, PageResult | None]:
+        """What the signal sources and the page say, side by side; None for a page that takes longer."""
+        until = time.monotonic() + patience
+        chain = made.judgement.chain
+        asker = self._asker if wants_asking(made) else None
+        carried = embedded_target(chain[-1])
+        urls = chain if carried is None else (*chain, carried)
+        # A source of its own: nobody waits for one of the two longer because of the other.
+        asking = asyncio.create_task(asker.ask(urls, patience)) if asker is not None else None
+        page: PageResult | None = NO_PAGE
+        if self._pages is not None and wants_a_look(made):
+            page = await self._pages.check(made.verdict.final_url, patience, snapshot.own_domains)
+        asked = NOTHING_ASKED if asking is None else await asking
+        if asker is not None and page is not None and page.chain:
+            further = await asker.ask(page.chain, max(0.0, until - time.monotonic()))
+            asked = Asked(
+                (*asked.signals, *further.signals),
+                asked.degraded or further.degraded,
+                asked.waiting or further.waiting,
+            )
+        return asked, page
+
+    def _generation(self) -> int:
+        return self._source.refresh() + (0 if self._asker is None else self._asker.refresh())
 
     def judge_now(
         self,
@@ -158,7 +204,7 @@ class ClickJudge:
         page: PageResult = NO_PAGE,
     ) -> Answer:
         """Judge and decide, without the cache."""
-        generation = self._source.refresh()
+        generation = self._generation()
         judgement = judge(
             url,
             source=self._source,
@@ -189,6 +235,16 @@ def wants_a_look(answer: Answer) -> bool:
     if answer.target is None or answer.decision.rule.startswith("list:"):
         return False
     return answer.verdict.level in (Level.UNKNOWN, Level.SUSPICIOUS)
+
+
+def wants_asking(answer: Answer) -> bool:
+    """Whether a signal source could change anything. One that is known as good is asked about too: it may have been
+    broken into, and most sources answer from memory."""
+    return (
+        answer.target is not None
+        and not answer.decision.rule.startswith("list:")
+        and answer.verdict.level is not Level.MALICIOUS
+    )
 
 
 def event_of(url: str, answer: Answer, action: str) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.gateway.clicks import DeliverySource, PageSource, PayloadSource
+from app.gateway.clicks import DeliverySource, PageSource, PayloadSource, SourceAsker
 from app.gateway.limits import Limits
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import KeyRing
@@ -29,6 +29,7 @@ class GatewayDeps:
         payloads: Reads the stored target of very long links; None: there is no database.
         delivery: What was noticed at delivery; None: not looked up.
         pages: Looks at the pages behind links; None: nothing is fetched.
+        asker: Asks the signal sources; None: none are asked.
         clock: Aware UTC.
         limits: What is too much.
         background: Runs as long as the gateway does (policy refresh, ingest).
@@ -42,6 +43,7 @@ class GatewayDeps:
     payloads: PayloadSource | None = None
     delivery: DeliverySource | None = None
     pages: PageSource | None = None
+    asker: SourceAsker | None = None
     clock: Clock = utc_now
     limits: Limits = field(default_factory=Limits)
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()

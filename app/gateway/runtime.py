@@ -17,6 +17,7 @@ from app.kit.spool import SpoolWriter
 from app.kit.spool_reader import SpoolReader
 from app.policy.snapshots import SnapshotStore
 from app.settings import Settings
+from app.verdicts.asking import open_desk
 from app.verdicts.judge import InlineSource
 from app.verdicts.lists import installed_lists
 from app.verdicts.sources.distribution import FeedFollower
@@ -60,6 +61,7 @@ def build_gateway(
         spool=SpoolWriter(spool_folder),
         source=lists,
         pages=pages,
+        asker=open_desk(settings),
         clock=clock,
         limits=limits or Limits(),
     )
@@ -76,6 +78,7 @@ def build_gateway(
             payloads=StoredPayloads(database, snapshots),
             delivery=DeliveryFindings(database, snapshots),
             pages=pages,
+            asker=deps.asker,
             clock=clock,
             limits=deps.limits,
             background=(lambda: snapshots.follow(database), ingest.run, FeedFollower(database, settings.data_dir).run),

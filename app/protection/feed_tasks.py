@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -13,8 +12,6 @@ from urllib.parse import urlsplit
 import procrastinate
 import structlog
 
-from app.kit.addresses import Network
-from app.kit.errors import ConfigurationError
 from app.policy.curated import CURATED_HOSTS
 from app.protection.queue import defer_turn
 from app.protection.runtime import Runtime, all_grants
@@ -22,6 +19,7 @@ from app.settings import Settings
 from app.verdicts.lists import store_path
 from app.verdicts.sources.client import HttpSourceClient
 from app.verdicts.sources.distribution import FeedFollower, FileGone
+from app.verdicts.sources.networks import source_networks
 from app.verdicts.sources.publish import build_and_publish
 from app.verdicts.sources.refresh import Refresher
 from app.verdicts.sources.service import BUILD, REFRESH, SWAPPED, due_sources, want_build, want_refresh
@@ -51,21 +49,6 @@ async def turn_every_tenant(runtime: Runtime, _number: int) -> None:
 
 AFTER_STORE_SWAP: Final[list[AfterSwap]] = [turn_every_tenant]
 """What is done once a store is in force that lists something new."""
-
-
-def source_networks(settings: Settings) -> tuple[Network, ...]:
-    """Networks of ``POSTERN_SOURCE_NETWORKS``.
-
-    Raises:
-        ConfigurationError: One is none.
-    """
-    found: list[Network] = []
-    for text in settings.source_networks.replace(",", " ").split():
-        try:
-            found.append(ipaddress.ip_network(text))
-        except ValueError:
-            raise ConfigurationError(f"POSTERN_SOURCE_NETWORKS: {text} is not a network such as 10.1.2.0/24.") from None
-    return tuple(found)
 
 
 def source_client(settings: Settings) -> HttpSourceClient:

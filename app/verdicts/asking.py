@@ -24,7 +24,9 @@ import structlog
 
 from app.kit.errors import PosternError
 from app.messages.hosts import host_of
+from app.settings import Settings
 from app.verdicts.canonical import NotCanonical, lookup_expressions
+from app.verdicts.lists import store_path
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.files import FileSource, file_name
 from app.verdicts.sources.registry import make_signal_source
@@ -214,11 +216,9 @@ class SourceDesk:
                 if error is None:
                     found = task.result()
                     signals += [] if found is None else [found]
-                elif isinstance(error, SourceFailed):
+                else:
                     degraded = True
                     signals.append(_not_asked(task.get_name()))
-                else:
-                    raise error
         return Asked(tuple(signals), degraded, waiting)
 
     def _question(self, name: str, source: SignalSource, target: Target) -> asyncio.Task[Signal | None] | None:
@@ -236,9 +236,13 @@ class SourceDesk:
 
     def _done(self, key: _Question, task: asyncio.Task[Signal | None]) -> None:
         self._running.pop(key, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SourceFailed):
             # Nobody may be waiting any more; the message holds no address.
             log.info("sources.failed", source=key[0], error=str(error))
+        elif error is not None:
+            # A fault of ours must not take the click with it; the verdict is degraded.
+            log.error("sources.broken", source=key[0], error=type(error).__name__, exc_info=error)
 
     async def aclose(self) -> None:
         """Give up what is under way."""
@@ -248,6 +252,23 @@ class SourceDesk:
         await asyncio.gather(*tasks, *self._closing, return_exceptions=True)
         for _, source in self._sources.values():
             await source.aclose()
+
+
+def open_desk(settings: Settings) -> SourceDesk:
+    """The signal sources of a process.
+
+    Args:
+        settings: Where the data directory is, and which networks may be asked.
+    """
+
+    def make_client() -> SourceClient:
+        # Imported where there is something to ask.
+        from app.verdicts.sources.client import HttpSourceClient
+        from app.verdicts.sources.networks import source_networks
+
+        return HttpSourceClient(source_networks(settings), seconds=ASK_SECONDS)
+
+    return SourceDesk(store_path(settings.data_dir).parent, make_client)
 
 
 async def _inspect(source: SignalSource, target: Target, deadline: float) -> Signal | None:

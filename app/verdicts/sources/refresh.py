@@ -34,6 +34,7 @@ from app.verdicts.sources.types import Download, SourceClient, SourceConfig, Sou
 
 FIRST_RETRY_SECONDS: Final = 60.0
 MAX_RETRY_SECONDS: Final = 6 * 3600.0
+MAX_OWN_RETRY_SECONDS: Final = 24 * 3600.0
 MAX_STATE_BYTES: Final = 65_536
 JITTER: Final = 0.1
 
@@ -215,13 +216,15 @@ class Refresher:
 
     async def _failed(self, config: SourceConfig, error: Exception) -> Refreshed:
         wait = error.retry_after if isinstance(error, SourceFailed) else None
+        own = error.first_retry if isinstance(error, SourceFailed) else None
+        first, most = (FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS) if own is None else (own, MAX_OWN_RETRY_SECONDS)
         async with self.database.untenanted() as session:
             row = await session.get(ThreatSourceRow, config.name, with_for_update=True)
             if row is None:
                 return Refreshed("off")
             row.failures += 1
             row.error = str(error)[:500]
-            delay = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(row.failures - 1, 20))
+            delay = min(most, first * 2 ** min(row.failures - 1, 20))
             row.next_try = self._later(max(delay, wait or 0.0))
             failures = row.failures
         log.warning("source.failed", source=config.name, error=str(error), failures=failures)
@@ -244,9 +247,7 @@ class _Made:
     removed: bytes
 
 
-def _to_store(
-    path: Path, config: SourceConfig, download: Download, protected: Collection[str], today: date
-) -> _Made:
+def _to_store(path: Path, config: SourceConfig, download: Download, protected: Collection[str], today: date) -> _Made:
     """Read a download into a store of its own; in a thread, since a list can be long."""
     tally: Tally = download.tally
     found: Collected = collect(download.entries, config.level, tally, protected, config.name, today)

@@ -293,14 +293,17 @@ class GoogleSource(HashPrefixSource):
         """Ask for updates of all lists; see :class:`app.verdicts.sources.files.FileSource`.
 
         Raises:
-            SourceFailed: Nothing usable came; ``retry_after`` is at least what the documentation asks for after one
-                failure.
+            SourceFailed: Nothing usable came; ``first_retry`` is what the documentation asks for.
         """
         try:
             return await self._renew(client, previous)
         except SourceFailed as failed:
-            wait = max(backoff_seconds(1, self._random), failed.retry_after or 0.0)
-            raise SourceFailed(str(failed), reason=failed.reason, retry_after=wait) from None
+            raise SourceFailed(
+                str(failed),
+                reason=failed.reason,
+                retry_after=failed.retry_after,
+                first_retry=backoff_seconds(1, self._random),
+            ) from None
 
     async def _renew(self, client: SourceClient, previous: bytes | None) -> Renewed:
         raise NotImplementedError

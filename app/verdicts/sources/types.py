@@ -33,14 +33,19 @@ class SourceFailed(PosternError):
     Args:
         message: What happened, in words for the operator; no secret.
         retry_after: Seconds for which the source asked to be left alone; None: as the back-off says.
+        first_retry: Seconds to wait after a first failure, doubled with each further one, where the source's
+            documentation asks for its own back-off; None: the usual one.
         reason: Short stable word: ``connect``, ``timeout``, ``tls``, ``status``, ``cut_off``, ``too_large``,
             ``format``, ``address``, ``secret``, ``refused`` (key not accepted), ``busy`` (asked to wait).
     """
 
-    def __init__(self, message: str, *, reason: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, reason: str, retry_after: float | None = None, first_retry: float | None = None
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+        self.first_retry = first_retry
 
 
 @dataclass(frozen=True, slots=True)
