@@ -9,7 +9,7 @@ What is sent is what the caller says and nothing more: no cookies, no redirects,
 
 from __future__ import annotations
 
-import asyncio
+import io
 import ssl
 import urllib.request
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 import aiohttp
 import httpx
 import yarl
-from multidict import CIMultiDict
 
 from connectors.base.errors import TooLarge
 
 _KEPT_ALIVE_SECONDS = 20.0
 _MOST_HEADER_BYTES = 65_536
+_IN_ONE_PIECE = 262_144
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _OF_THE_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
@@ -115,7 +115,7 @@ class Wire:
                 request.method,
                 yarl.URL(request.url, encoded=True),
                 headers=request.headers,
-                data=request.content,
+                data=_body(request.content),
                 allow_redirects=False,
                 proxy=_proxy(request.url),
                 middlewares=(_once,),
@@ -159,6 +159,11 @@ async def _read(answer: aiohttp.ClientResponse, limit: int, what: str) -> bytes:
             raise TooLarge(f"The answer while {what} is larger than {limit} bytes.", limit)
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _body(content: bytes | None) -> bytes | io.BytesIO | None:
+    """A large body goes out in pieces, so that other mailboxes' requests go on meanwhile."""
+    return content if content is None or len(content) <= _IN_ONE_PIECE else io.BytesIO(content)
 
 
 def _proxy(url: str) -> str | None:

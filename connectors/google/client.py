@@ -121,7 +121,7 @@ class GoogleClient:
             except errors.UnauthorizedClient as error:
                 raise await self.explain_refusal(subject, scopes) from error
             response = await self._http.send(
-                sdk.to_httpx(request, token),
+                sdk.to_send(request, token),
                 mailbox=gate,
                 read=read,
                 what=what,

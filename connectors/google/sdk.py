@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 
 from connectors.base.errors import MisconfiguredClient, Unavailable
+from connectors.base.wire import Outgoing
 from connectors.google.config import Keyless, ServiceAccount
 
 USER_AGENT = "Postern (gzip)"
@@ -96,10 +97,11 @@ def pubsub_subscriptions(base: str) -> Any:
     return service("pubsub", "v1", base).projects().subscriptions()
 
 
-def to_httpx(request: Any, token: str) -> httpx.Request:
+def to_send(request: Any, token: str) -> Outgoing:
     """The SDK's request, to be sent by us."""
     headers = {**request.headers, "user-agent": USER_AGENT, "authorization": f"Bearer {token}"}
-    return httpx.Request(request.method, request.uri, headers=headers, content=request.body)
+    content = request.body.encode() if isinstance(request.body, str) else request.body
+    return Outgoing(request.method, request.uri, headers, content)
 
 
 def decode(request: Any, response: httpx.Response) -> dict[str, Any]:

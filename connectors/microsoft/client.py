@@ -37,6 +37,7 @@ from connectors.base.errors import (
     Unavailable,
 )
 from connectors.base.http import SharedHttp
+from connectors.base.wire import Outgoing
 from connectors.microsoft.config import MicrosoftConfig
 from connectors.microsoft.errors import (
     MAIL_READ_WRITE,
@@ -277,7 +278,7 @@ class GraphClient:
             token = await self.token(rejected=token)
             sent["authorization"] = f"Bearer {token}"
             response = await self._http.send(
-                httpx.Request(method, url, headers=sent, content=content),
+                Outgoing(method, url, sent, content),
                 mailbox=gate,
                 read=read,
                 what=what,
