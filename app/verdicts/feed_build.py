@@ -96,12 +96,12 @@ def whole_of(host: str, protected: Collection[str] = ()) -> str:
             public suffixes.
 
     Returns:
-        The protected name, empty where it is none.
+        The host; empty where it is none that many people use.
     """
     bare = host.removeprefix("www.")
     for name in (host, bare):
         if name in _PROTECTED or name in protected:
-            return name
+            return host
     # Private suffixes count: an entry "github.io/" would block all that lies below.
     return host if host.count(".") < 4 and public_suffix(host) == host else ""
 

@@ -156,7 +156,7 @@ def _unpacked(body: IO[bytes]) -> IO[bytes]:
     body.seek(0)
     inner: Any = body
     if head.startswith(_GZIP):
-        inner = gzip.GzipFile(fileobj=body)
+        inner = gzip.GzipFile(fileobj=body, mode="rb")
     elif head.startswith(_ZIP):
         archive = zipfile.ZipFile(_seekable(body))
         names = [info for info in archive.infolist() if not info.is_dir()]
