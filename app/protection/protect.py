@@ -8,7 +8,6 @@ the journal, never from the start (``gmail.md``, "Replacing a message"; ``graph.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,12 +22,13 @@ from app.kit.at_once import Statement
 from app.kit.db import tenant_of
 from app.kit.errors import NotFound
 from app.links.mint import Minter
-from app.messages import restore, restore_body, transform, transform_body
+from app.messages import transform, transform_body
 from app.messages.options import DeliveryOptions
 from app.messages.types import BodyResult, TransformPlan, TransformResult
 from app.policy.engine import PolicySnapshot
 from app.protection import journal
 from app.protection.content import content_hash, rebuilt
+from app.protection.halfway import before_our_write, is_whole_copy
 from app.protection.models import MessageRow
 from app.protection.payloads import OpenLink, with_opener
 from app.protection.plan import make_plan
@@ -49,7 +49,6 @@ from connectors.base.errors import (
 )
 from connectors.base.protocol import MailboxConnector
 from connectors.base.types import (
-    BodyContent,
     Content,
     FetchedMessage,
     Mailbox,
@@ -175,11 +174,37 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
         await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message_id))
         return
 
-    async def before(opener: OpenLink) -> FetchedMessage:
-        return _before_our_write(runtime, row, fetched, opener)
+    async def before(opener: OpenLink) -> tuple[FetchedMessage, bool]:
+        return before_our_write(runtime, row, fetched, opener)
 
-    original = await _with_opener(runtime, work, message_id, before)
-    await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row))
+    original, is_whole = await _with_opener(runtime, work, message_id, before)
+    if is_whole:
+        found = journal.step_event("protect", ReplaceState(ReplaceStep.VERIFIED, fetched.ref.id, fetched.version))
+        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, (found,))
+        return
+    copy = await _whole_copy(runtime, work, row)
+    if copy is not None:
+        await _replace(runtime, work, message_id, Replacement(original, copy.content), resume_state(row))
+        return
+    begun = row.state == MessageState.WRITING
+    await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row), begun=begun)
+
+
+async def _whole_copy(runtime: Runtime, work: MailboxWork, row: MessageRow) -> FetchedMessage | None:
+    """The copy that an earlier try inserted beside the original, where it is still what was inserted."""
+    if not row.step_new_id or row.step_new_id == row.external_id or row.step_kind != "protect":
+        return None
+    try:
+        copy = await work.connector.fetch(MessageRef(work.mailbox, row.step_new_id))
+    except MessageGone:
+        return None
+    if Trait.TRASH in copy.traits:
+        return None
+
+    async def compared(opener: OpenLink) -> bool:
+        return is_whole_copy(runtime, row, copy, opener)
+
+    return copy if await _with_opener(runtime, work, row.id, compared) else None
 
 
 async def _with_opener(
@@ -195,6 +220,7 @@ async def _protect_fetched(
     fetched: FetchedMessage,
     original: FetchedMessage,
     resume: ReplaceState | None,
+    begun: bool = False,
 ) -> None:
     about = journal.described(fetched)
     reason = skip_reason(fetched.traits)
@@ -217,6 +243,8 @@ async def _protect_fetched(
 
     result = await _with_opener(runtime, work, message_id, transformed)
     final = _nothing_to_write(result, work.dry_run)
+    if begun and work.connector.capabilities.replace_mode is not ReplaceMode.EDIT_IN_PLACE:
+        final = None  # a copy may stand beside the original: replacing goes on, though nothing in it may change
     about |= journal.link_values(result)
     found = journal.storing_links(work.tenant_id, message_id, result, minter.payloads)
     if final is not None:
@@ -235,9 +263,15 @@ async def _protect_fetched(
             dict.fromkeys(link.link.url for link in result.links if link.gateway_url and link.link.source)
         ),
     )
+    await _replace(runtime, work, message_id, replacement, resume)
+
+
+async def _replace(
+    runtime: Runtime, work: MailboxWork, message_id: int, replacement: Replacement, resume: ReplaceState | None
+) -> None:
     steps = StepRecorder(runtime, work, message_id, "protect")
     done = await work.connector.replace(replacement, f"protect:{message_id}", steps, resume)
-    content = done.content or new_content
+    content = done.content or replacement.content
     await _close(runtime, work, message_id, done.ref.id, done.version, content, steps.unwritten, done.normalised)
 
 
@@ -293,25 +327,6 @@ async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) ->
     if removed and Trait.TRASH in fetched.traits:
         return await work.connector.fetch(MessageRef(work.mailbox, row.step_new_id))
     return fetched
-
-
-def _before_our_write(runtime: Runtime, row: MessageRow, fetched: FetchedMessage, opener: OpenLink) -> FetchedMessage:
-    """The message as it was before a write of ours that took effect without being journaled as finished.
-
-    Where the provider edits in place, a crash after the write leaves our own links in the message; taking
-    them back gives the original, whose transformation is the same again (links are deterministic).
-    """
-    if row.state != MessageState.WRITING or row.original_hash is None:
-        return fetched
-    if content_hash(fetched.content) == row.original_hash:
-        return fetched
-    content, undo = fetched.content, journal.open_undo(runtime, row)
-    if isinstance(content, MimeContent):
-        before: Content = MimeContent(restore(content.raw, opener, undo).content)
-    else:
-        body = restore_body(content.content, content.is_html, opener, undo)
-        before = BodyContent(body.content, content.is_html)
-    return dataclasses.replace(fetched, content=before)
 
 
 async def run_transform(content: Content, plan: TransformPlan) -> TransformResult | BodyResult:
