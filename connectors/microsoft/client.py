@@ -47,6 +47,7 @@ from connectors.microsoft.errors import (
     read_fault,
     token_error,
 )
+from connectors.microsoft.templates import Built, built_by
 
 if TYPE_CHECKING:
     from kiota_abstractions.request_information import RequestInformation
@@ -184,7 +185,7 @@ class GraphClient:
 
     async def call(
         self,
-        info: RequestInformation,
+        info: RequestInformation | Built,
         *,
         mailbox: str = "",
         read: bool,
@@ -239,7 +240,7 @@ class GraphClient:
 
     async def exchange(
         self,
-        info: RequestInformation,
+        info: RequestInformation | Built,
         *,
         mailbox: str = "",
         read: bool,
@@ -257,28 +258,25 @@ class GraphClient:
             MisconfiguredClient: Our own credential is wrong.
             TooLarge: The request is over Graph's limit; it was not sent.
         """
-        info.path_parameters["baseurl"] = self.config.graph_url
-        url = self.own_url(info.url)
-        content = info.content
-        if content is not None and len(content) > MAX_REQUEST_BYTES:
-            content = _compact(content)
+        built = info if isinstance(info, Built) else built_by(info, self.config.graph_url)
+        url = self.own_url(self.config.graph_url + built.path if built.path.startswith("/") else built.path)
+        content = built.content
         if content is not None and len(content) > MAX_REQUEST_BYTES:
             raise TooLarge(
                 f"The request has {len(content)} bytes, over Graph's limit; nothing was sent: {what}.",
                 MAX_REQUEST_BYTES,
             )
-        sent = dict(info.request_headers or {})
+        sent = dict(built.headers)
         sent["prefer"] = f"{PREFER}, {prefer}" if prefer else PREFER
         if headers:
             sent.update(headers)
-        method = info.http_method.value if info.http_method is not None else "GET"
         gate = f"{self.tenant}/{mailbox}"
         token = ""
         for again in (False, True):
             token = await self.token(rejected=token)
             sent["authorization"] = f"Bearer {token}"
             response = await self._http.send(
-                Outgoing(method, url, sent, content),
+                Outgoing(built.method, url, sent, content),
                 mailbox=gate,
                 read=read,
                 what=what,
@@ -389,14 +387,6 @@ class GraphClient:
             allowed_hosts=[host],
             is_cae_enabled=False,  # tokens then live an hour, within which a withdrawn consent is noticed
         )
-
-
-def _compact(content: bytes) -> bytes:
-    """JSON without escapes: the SDK writes every character beyond ASCII as six."""
-    try:
-        return json.dumps(json.loads(content), ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:
-        return content  # half of a surrogate pair, which only an escape can carry
 
 
 def _read(response: httpx.Response, what: str) -> Reply:

@@ -11,16 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connectors.base.errors import Unavailable
 from connectors.base.types import BodyContent, FetchedMessage, MessageRef, Trait
 from connectors.microsoft import folders as names
 from connectors.microsoft.client import GraphClient
 from connectors.microsoft.folders import FolderBook, Folders
-
-if TYPE_CHECKING:
-    from kiota_abstractions.request_information import RequestInformation
+from connectors.microsoft.templates import Built
 
 MESSAGE_CLASS = "String 0x001A"
 VERB_STREAM = "Binary {00062008-0000-0000-C000-000000000046} Id 0x8520"
@@ -145,7 +143,7 @@ def _same_property(one: str, other: str) -> bool:
     return _LEADING_ZEROS.sub("0x", one).lower() == _LEADING_ZEROS.sub("0x", other).lower()
 
 
-def message_request(client: GraphClient, mailbox: str, message: str) -> RequestInformation:
+def message_request(client: GraphClient, mailbox: str, message: str) -> Built:
     """GET of a message with all that :func:`read_message` reads."""
     return client.requests.message(mailbox, message, _SELECT, _EXPAND)
 

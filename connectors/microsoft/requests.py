@@ -8,9 +8,9 @@ request.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from kiota_abstractions.authentication import AnonymousAuthenticationProvider
@@ -53,6 +53,7 @@ from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph.graph_service_client import GraphServiceClient
 
 from connectors.base.types import BodyContent
+from connectors.microsoft.templates import Built, Template, mark
 
 _FOLDER_PROPERTIES = ["id", "displayName", "childFolderCount", "totalItemCount"]
 _FOLDER_PAGE = 200
@@ -76,6 +77,7 @@ class GraphRequests:
             AnonymousAuthenticationProvider(), client=httpx.AsyncClient(transport=_MustNotSend())
         )
         self._sdk = GraphServiceClient(request_adapter=adapter)
+        self._templates: dict[tuple[object, ...], Template] = {}
 
     def follow(self, url: str) -> RequestInformation:
         """GET of a ``nextLink`` or ``deltaLink``."""
@@ -181,24 +183,42 @@ class GraphRequests:
             )
         )
 
-    def newest_messages(self, user: str, since: str | None, select: Sequence[str], top: int) -> RequestInformation:
+    def newest_messages(self, user: str, since: str | None, select: Sequence[str], top: int) -> Built:
         """GET of the messages of all folders, newest first."""
-        parameters = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(select=list(select), top=top)
-        if since is not None:
-            parameters.filter = f"receivedDateTime ge {since}"
-            parameters.orderby = ["receivedDateTime desc"]
-        return self._sdk.users.by_user_id(user).messages.to_get_request_information(_with(parameters))
 
-    def message(self, user: str, message: str, select: Sequence[str], expand: str | None = None) -> RequestInformation:
+        def build() -> RequestInformation:
+            parameters = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(select=list(select), top=top)
+            if since is not None:
+                parameters.filter = f"receivedDateTime ge {mark(1)}"
+                parameters.orderby = ["receivedDateTime desc"]
+            return self._sdk.users.by_user_id(mark(0)).messages.to_get_request_information(_with(parameters))
+
+        values = (user,) if since is None else (user, since)
+        return self._template(("newest", len(values), *select, str(top)), build, len(values)).fill(*values)
+
+    def message(self, user: str, message: str, select: Sequence[str], expand: str | None = None) -> Built:
         """GET of one message."""
-        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message)
-        return builder.to_get_request_information(
-            _with(
-                MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(
-                    select=list(select), expand=[expand] if expand else None
+
+        def build() -> RequestInformation:
+            return (
+                self._sdk.users.by_user_id(mark(0))
+                .messages.by_message_id(mark(1))
+                .to_get_request_information(
+                    _with(
+                        MessageItemRequestBuilder.MessageItemRequestBuilderGetQueryParameters(
+                            select=list(select), expand=[expand] if expand else None
+                        )
+                    )
                 )
             )
-        )
+
+        return self._template(("message", expand, *select), build, 2).fill(user, message)
+
+    def _template(self, kind: tuple[object, ...], build: Callable[[], RequestInformation], values: int) -> Template:
+        found = self._templates.get(kind)
+        if found is None:
+            found = self._templates[kind] = Template(build(), values)
+        return found
 
     def attachments(self, user: str, message: str, select: Sequence[str]) -> RequestInformation:
         """GET of a message's attachments, without their content."""
@@ -207,10 +227,17 @@ class GraphRequests:
             _with(AttachmentsRequestBuilder.AttachmentsRequestBuilderGetQueryParameters(select=list(select)))
         )
 
-    def set_body(self, user: str, message: str, body: BodyContent) -> RequestInformation:
+    def set_body(self, user: str, message: str, body: BodyContent) -> Built:
         """PATCH of the body alone."""
         kind = BodyType.Html if body.is_html else BodyType.Text
-        return self._patch(user, message, Message(body=ItemBody(content_type=kind, content=body.content)))
+
+        def build() -> RequestInformation:
+            return self._patch(mark(0), mark(1), Message(body=ItemBody(content_type=kind, content=mark(2))))
+
+        def change(document: dict[str, Any]) -> None:
+            document["body"]["content"] = body.content
+
+        return self._template(("body", kind), build, 2).fill_body(change, user, message)
 
     def set_read(self, user: str, message: str, is_read: bool) -> RequestInformation:
         """PATCH of the read state alone."""
