@@ -9,10 +9,24 @@ from __future__ import annotations
 import re
 
 from app.messages.charset_names import codec_name, is_known
+from app.messages.iso2022 import is_stateful
 
 _SCANNED = 8_192  # browsers look at 1,024 bytes and, while they are loading, at more
-_COMMENT = re.compile(rb"<!--.*?(?:-->|\Z)", re.S)
+_COMMENT = re.compile(rb"<!--(?:-?>|.*?(?:--!?>|\Z))", re.S)
 _META = re.compile(rb"(?i)<meta[\s/][^>]*?charset[\s]*=[\s]*[\"']?[\s]*([A-Za-z0-9_.:\-]{2,40})")
+_NAME = re.compile(rb"(?i)charset[\s]*=[\s]*[\"']?[\s]*([A-Za-z0-9_.:\-]{2,40})")
+
+
+def is_doubtful(data: bytes, label: str) -> bool:
+    """Whether a charset that changes where tags begin is named somewhere, in a comment or an attribute perhaps."""
+    if not _may_name_charset(data, label):
+        return False
+    codecs = {codec_name(hit[1].decode("ascii")) for hit in _NAME.finditer(data[:_SCANNED])}
+    return any(codec == "utf-7" or is_stateful(codec) for codec in codecs)
+
+
+def _may_name_charset(data: bytes, label: str) -> bool:
+    return not (label and is_known(label)) and b"charset" in data[:_SCANNED].lower()
 
 
 def charset_in_markup(data: bytes, label: str) -> str | None:
@@ -26,8 +40,9 @@ def charset_in_markup(data: bytes, label: str) -> str | None:
         The charset's label; None where the header's counts, where there is none, or where it means what is assumed
         without one. UTF-16 in a ``meta`` that can be read is no UTF-16, as in browsers.
     """
-    if (label and is_known(label)) or b"charset" not in (head := data[:_SCANNED].lower()):
+    if not _may_name_charset(data, label):
         return None
+    head = data[:_SCANNED].lower()
     found = _META.search(_COMMENT.sub(b"", head))
     if found is None:
         return None

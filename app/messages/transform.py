@@ -12,7 +12,7 @@ from app.messages.charsets import StringView, View, decode_whole, open_view
 from app.messages.classify import classify_parts, is_armoured
 from app.messages.coverage import Role, role_of, shown_as
 from app.messages.marker import strip_marker
-from app.messages.meta_charset import charset_in_markup
+from app.messages.meta_charset import charset_in_markup, is_doubtful
 from app.messages.mime import Part, Structure, parse
 from app.messages.rewrite import Writer, splices
 from app.messages.settle import settled
@@ -157,7 +157,7 @@ class _Message:
             return
         named = charset_in_markup(body.data, part.charset) if is_html else None
         view = open_view(body.data, named or part.charset, is_certain=named is None)
-        self.is_odd = self.is_odd or _is_odd(body, view)
+        self.is_odd = self.is_odd or _is_odd(body, view) or (is_html and is_doubtful(body.data, part.charset))
         if role is Role.TEXT and is_armoured(body.data):
             self.writer.warn("pgp_inline", part.path, "The text is signed or encrypted with PGP and was left as it is.")
             return
