@@ -41,7 +41,7 @@ def classify(raw: bytes) -> SkipReason | None:
 
 def classify_parts(raw: bytes, structure: Structure) -> SkipReason | None:
     """The same for a message whose structure is known."""
-    if not raw.strip():
+    if not raw or raw.isspace():
         return SkipReason.EMPTY
     parts = structure.walk()
     for part in parts:
@@ -56,7 +56,7 @@ def classify_parts(raw: bytes, structure: Structure) -> SkipReason | None:
         return SkipReason.RIGHTS_MANAGED
     if _MEETING_CLASS.search(content_class):
         return SkipReason.MEETING
-    if b"-----BEGIN PGP " in raw and not any(part.content_type == "text/html" for part in parts):
+    if not any(part.content_type == "text/html" for part in parts) and b"-----BEGIN PGP " in raw:
         for part in parts:
             if part.content_type == "text/plain" and part.is_leaf and is_armoured(raw[part.body_start : part.body_end]):
                 return SkipReason.PGP_INLINE

@@ -141,7 +141,7 @@ class Pictures:
         return RewrittenLink(link, LinkAction.REDACT, None)
 
     def in_markup(self, view: View, part: str) -> list[Change]:
-        """Codes in ``data:`` pictures and in tables or block characters of an HTML part."""
+        """Codes in ``data:`` pictures and in tables or block characters of an HTML part whose links were looked for."""
         source = view.text
         changes: list[Change] = []
         if ";base64," in source or (source.isupper() and ";BASE64," in source):
@@ -151,7 +151,7 @@ class Pictures:
                 if new is not None:
                     text = binascii.b2a_base64(new, newline=False).decode("ascii")
                     changes.append(Change(*hit.span(1), text, token=False))
-        if _has_dense_table(source) or _has_blocks(view):
+        if _has_dense_table(source) or (self.writer.has_symbols and _has_blocks(view)):
             from app.messages.qr.html_blocks import find_in_html
 
             text = view.decode(0, len(source))
@@ -171,8 +171,8 @@ def _has_dense_table(source: str) -> bool:
     """Whether a row as long as a code's side stands in the source with hardly anything in its cells."""
     # A code's table is some kilobytes of nothing but cells: looking at a piece here and there finds one.
     for at in range(_STRIDE, len(source), _STRIDE):
-        piece = source[at : at + 4 * _CELL_CHARACTERS]
-        if piece.count("<td") >= 3 or piece.count("<TD") >= 3:
+        end = at + 4 * _CELL_CHARACTERS
+        if source.count("<td", at, end) >= 3 or source.count("<TD", at, end) >= 3:
             break
     else:
         return False

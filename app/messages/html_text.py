@@ -27,6 +27,7 @@ _TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
 _REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|(?:\0|</>)+")
 _OPEN_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+|#[0-9]+|[a-zA-Z]{2,6})\Z")
 _MAX_RUN: Final = 4_000
+_NONE: Final[frozenset[str]] = frozenset()
 _NOT_TEXT: Final = " or ".join(
     f"ancestor::{tag}"
     for tag in (
@@ -72,11 +73,13 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     Returns:
         Candidates to wrap in anchors, in order.
     """
+    schemes: list[str] = []
     if not bare_domains:
-        text = found.document.text
-        if "://" not in text and not any(name in text for name in ("ww.", "WW.", "wW.", "Ww.")):
+        text = found.text
+        schemes = [name for name in ("://", "ww.", "WW.", "wW.", "Ww.") if name in text]
+        if not schemes:
             return []
-    starts = _possible_starts(found.parsed, bare_domains=bare_domains)
+    starts = _possible_starts(found.parsed, schemes, bare_domains=bare_domains)
     if starts:
         starts = _outside_raw_text(_outside_links(starts, found), found)
     if not starts:
@@ -84,7 +87,7 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     return _addresses(view, found.parsed, _in_text(found.parsed, starts), bare_domains=bare_domains)
 
 
-def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
+def _possible_starts(parsed: str, schemes: list[str], *, bare_domains: bool) -> list[int]:
     gaps = "\0" in parsed or "</>" in parsed
     if bare_domains or gaps or _ENCODES_ASCII.search(parsed) is not None:
         starts = [hit.start() for hit in (_SCHEME_WITH_GAPS if gaps else _ENCODED_SCHEME).finditer(parsed)]
@@ -92,16 +95,22 @@ def _possible_starts(parsed: str, *, bare_domains: bool) -> list[int]:
             starts += [hit.start() for hit in re.finditer(r"(?<![\w@.\-/])\w[\w\-]*\.(?=[^\W\d_])", parsed)]
             starts = sorted(set(starts))
         return starts if "<![CDATA[" in parsed else _tag_filter(parsed, starts)
-    return _with_prefix(parsed, "<![CDATA[" in parsed)
+    return _with_prefix(parsed, schemes, "<![CDATA[" in parsed)
 
 
-def _with_prefix(parsed: str, everywhere: bool) -> list[int]:
-    """Places of ``http://``, ``https://`` and ``www.`` that are not visibly inside a tag."""
+def _with_prefix(parsed: str, schemes: list[str], everywhere: bool) -> list[int]:
+    """Places of ``http://``, ``https://`` and ``www.`` that are not visibly inside a tag.
+
+    Args:
+        parsed: The source.
+        schemes: Which of the beginnings occur in the text at all.
+        everywhere: Whether a place inside a tag may be text all the same.
+    """
     find, rfind = parsed.find, parsed.rfind
     starts: list[int] = []
     closed = opened = -1
     scanned = 0
-    at = find("://")
+    at = find("://") if "://" in schemes else -1
     while at >= 0:
         # Text always has a tag's end between it and the last tag's beginning. Both only move forward: one pass.
         newest = rfind("<", scanned, at)
@@ -119,8 +128,8 @@ def _with_prefix(parsed: str, everywhere: bool) -> list[int]:
                 starts.append(at - 5)
         at = find("://", at + 3)
     bare: list[int] = []
-    for name in ("ww.", "WW.", "wW.", "Ww."):
-        at = find(name)
+    for name in schemes:
+        at = find(name) if name != "://" else -1
         while at >= 0:
             if parsed[at - 1 : at] in ("w", "W") and parsed[at - 4 : at - 1] != "://":
                 bare.append(at - 1)
@@ -150,15 +159,22 @@ def _tag_filter(parsed: str, starts: list[int]) -> list[int]:
 
 def _outside_links(starts: list[int], found: Found) -> list[int]:
     """Drop places that visibly stand in a link: between its start tag and them is nothing that could end it."""
-    anchors = found.anchors
+    anchors = found.anchors()
+    ends: dict[int, int] = {}
     kept: list[int] = []
     last = 0
     reach = -1  # up to where the text behind the last anchor is known to be inside it; -1 when some of it is not
     for start in starts:
         index = bisect_right(anchors, start)
+        while index:
+            if index not in ends:
+                ends[index] = markup.attributes(found.parsed, anchors[index - 1], _NONE)[1]
+            if ends[index] <= start:
+                break
+            index -= 1
         if index != last:
             last = index
-            reach = anchors[index - 1]
+            reach = ends.get(index, -1)
         if index and reach >= 0 and _INSIDE_LINK.match(found.parsed, reach, start):
             reach = start
         else:
@@ -169,7 +185,7 @@ def _outside_links(starts: list[int], found: Found) -> list[int]:
 
 def _outside_raw_text(starts: list[int], found: Found) -> list[int]:
     """Drop places in style sheets, scripts and the like, whose content only their own end tag ends."""
-    raw = found.raw
+    raw = found.raw()
     if not starts or not raw:
         return starts
     positions = [position for position, _ in raw]

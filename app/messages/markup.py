@@ -9,6 +9,7 @@ share the position of the tag they came from; those it made up have none.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import turbohtml
@@ -46,6 +47,12 @@ def query(document: Document, path: str) -> list[turbohtml.Node | str]:
     return found if isinstance(found, list) else []
 
 
+@lru_cache(maxsize=256)
+def tag_end(tag: str) -> re.Pattern[str]:
+    """The end tag of an element."""
+    return re.compile(f"</{re.escape(tag)}(?![a-z0-9])", re.I)
+
+
 class Attribute(NamedTuple):
     """One attribute as it stands in a start tag.
 
@@ -81,7 +88,7 @@ def attributes(source: str, start: int, wanted: frozenset[str]) -> tuple[list[At
         at = hit.end()
         name = hit[1].lower()
         if name in wanted and (group := hit.lastindex or 1) > 1:
-            out.append(Attribute(name, hit.start(group), hit.end(group), at))
+            out.append(Attribute(name, *hit.span(group), at))
     close = source.find(">", at)
     return out, close + 1 if close >= 0 else len(source)
 

@@ -11,10 +11,18 @@ is none, a missing final boundary ends with the message, text after a final boun
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from app.messages.mime_headers import BARE_CR, END_OF_HEADER, content_type, parameter, read_headers
+from app.messages.mime_headers import (
+    BARE_CR,
+    END_OF_HEADER,
+    charset_of,
+    content_type,
+    header_end,
+    parameter,
+    read_headers,
+)
 
 _TOKEN = re.compile(rb"[^\s;,\"'()]+")
 _COMMENT = re.compile(rb"\([^()]*\)")
@@ -82,9 +90,7 @@ class Part:
     def charset(self) -> str:
         """The ``charset`` parameter as written, or ``""``."""
         value = self.headers.get(b"content-type")
-        if value is None or b"charset" not in value.lower():
-            return ""
-        return parameter(value, b"charset").decode("latin-1")
+        return charset_of(value) if value else ""
 
     @property
     def disposition(self) -> str:
@@ -115,9 +121,15 @@ class Structure:
 
     root: Part
     defects: list[tuple[str, str]]
+    _parts: list[Part] | None = None
 
-    def walk(self) -> list[Part]:
+    def walk(self) -> Sequence[Part]:
         """Every part in the order of the message, the message itself first."""
+        if self._parts is None:
+            self._parts = self._walk()
+        return self._parts
+
+    def _walk(self) -> list[Part]:
         out: list[Part] = []
         todo = [self.root]
         while todo:
@@ -137,23 +149,20 @@ class _Scanner:
         self.defects: list[tuple[str, str]] = []
         self.count = 0
         self._blank_known = (0, -1, -1)
-
-    @cached_property
-    def bare_cr(self) -> bool:
+        self.bare_cr = b"\r" in raw and BARE_CR.search(raw) is not None
         """Whether some line ends with a carriage return alone."""
-        raw = self.raw
-        return b"\r" in raw and BARE_CR.search(raw) is not None
 
     def enter(self, start: int, path: str, default: str, delimiter: int) -> int:
         """Open the entity whose header begins at `start`, and the messages nested in it; return where to go on."""
         while True:
             raw = self.raw
-            headers, repeated, body = read_headers(raw, start, self._header_limit(start))
+            end, body = self._header_span(start)
+            headers, repeated, body, is_ended = read_headers(raw, start, end, body, bare_cr=self.bare_cr)
             kind = content_type(headers, default)
             parent = self.stack[-1] if self.stack else None
             part = Part(path, start, body, body, kind, headers, parent, repeated, delimiter=delimiter)
-            part.no_separator = not _SEPARATOR.search(raw[max(body - 4, start) : body])
-            if part.no_separator:
+            if not is_ended and not _SEPARATOR.search(raw[max(body - 4, start) : body]):
+                part.no_separator = True
                 self.defects.append(("no_separator", path))
             if repeated:
                 self.defects.append(("repeated_header", path))
@@ -179,22 +188,29 @@ class _Scanner:
         end = END_OF_HEADER.search(self.raw, body, body + _MAX_DELIMITER)
         return _PLAIN_EQUALS.search(self.raw, body, end.end() if end else body + _MAX_DELIMITER) is None
 
-    def _header_limit(self, start: int) -> int:
-        """A header cannot reach past the next delimiter line of an open multipart."""
+    def _header_span(self, start: int) -> tuple[int, int]:
+        """Where the last line of the header at `start` ends, and where its body begins.
+
+        A header cannot reach past the next delimiter line of an open multipart.
+        """
+        raw = self.raw
+        first = start - 1 if start and raw[start - 1] == 10 else start
         if not self.open:
-            return len(self.raw)
+            return header_end(raw, first, len(raw), bare_cr=self.bare_cr) or (len(raw), len(raw))
         known_from, gap, blank = self._blank_known
         if not known_from <= start <= gap:
             # Remembered, so that parts without a blank line do not look for the same far one again and again.
-            found = END_OF_HEADER.search(self.raw, max(start - 1, 0))
-            gap, blank = found.span() if found else (len(self.raw), len(self.raw))
+            found = header_end(raw, max(start - 1, 0), len(raw), bare_cr=self.bare_cr)
+            gap, blank = found or (len(raw), len(raw))
             self._blank_known = (start, gap, blank)
         at = start
         while (here := self.next_delimiter(at, blank)) >= 0:
             depth, _, at = self.match(here)
             if depth is not None:
-                return here
-        return blank
+                return header_end(raw, first, here, bare_cr=self.bare_cr) or (here, here)
+        if gap < first:
+            return header_end(raw, first, blank, bare_cr=self.bare_cr) or (blank, blank)
+        return gap, blank
 
     def _open_boundary(self, part: Part) -> None:
         boundary = parameter(part.headers.get(b"content-type", b""), b"boundary").rstrip()

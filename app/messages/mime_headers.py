@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
 _WANTED = frozenset(
     {
@@ -16,6 +18,7 @@ _WANTED = frozenset(
     }
 )
 _NAME = re.compile(rb"[!-9;-~]*\Z")
+_MAX_NAME = 100
 _LINES = re.compile(rb"\r\n|\r|\n")
 END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
 BARE_CR = re.compile(rb"\r(?!\n)")
@@ -32,19 +35,18 @@ def parameter(value: bytes, name: bytes) -> bytes:
         The value without its quotes, ``b""`` when the parameter is absent.
     """
     found: dict[bytes, bytes] = {}
+    extended = name + b"*"
     for raw in _split_parameters(value):
         key, equals, text = raw.partition(b"=")
-        if not equals:
-            continue
         key = key.strip().lower()
-        if key == name or key.startswith(name + b"*"):
+        if equals and (key == name or key.startswith(extended)):
             found.setdefault(key, _unquote(text.strip()))
     if name in found:
         return found[name]
     if not found:
         return b""
-    if name + b"*" in found:
-        return _extended(found[name + b"*"])
+    if extended in found:
+        return _extended(found[extended])
     pieces = []
     for index in range(len(found)):
         plain, encoded = b"%s*%d" % (name, index), b"%s*%d*" % (name, index)
@@ -64,8 +66,9 @@ def _extended(value: bytes, *, first: bool = True) -> bytes:
 
 
 def _split_parameters(value: bytes) -> list[bytes]:
-    if b'"' not in value:
-        return value.split(b";")[1:]
+    pieces = value.split(b";")[1:]
+    if b'"' not in value or (b"\\" not in value and not any(piece.count(b'"') % 2 for piece in pieces)):
+        return pieces  # no quoted text holds a semicolon
     return [m[1] for m in re.finditer(rb';((?:[^;"]|"(?:[^"\\]|\\.)*(?:"|\Z))*)', value, re.S)]
 
 
@@ -76,48 +79,108 @@ def _unquote(value: bytes) -> bytes:
     return value
 
 
-def read_headers(raw: bytes, start: int, limit: int) -> tuple[dict[bytes, bytes], tuple[bytes, ...], int]:
-    """Return the interesting fields, those that were repeated, and the offset where the body begins."""
-    found = END_OF_HEADER.search(raw, max(start - 1, 0) if start and raw[start - 1 : start] == b"\n" else start, limit)
-    if raw.startswith(b"\r\n", start) or raw.startswith(b"\n", start):
-        return {}, (), start + (2 if raw[start : start + 1] == b"\r" else 1)
-    end = found.start() if found else limit
-    body = found.end() if found else limit
-    block = raw[start:end]
-    bare_cr = b"\r" in block and BARE_CR.search(block) is not None
+def header_end(raw: bytes, start: int, limit: int, *, bare_cr: bool) -> tuple[int, int] | None:
+    """Find the first empty line: the end of the line before it, and the offset behind it.
+
+    Args:
+        raw: The message.
+        start: Where to begin.
+        limit: Where to stop.
+        bare_cr: Whether some line of the message ends with a carriage return alone.
+
+    Returns:
+        What `END_OF_HEADER` matches, or None.
+    """
+    if bare_cr:
+        found = END_OF_HEADER.search(raw, start, limit)
+        return found.span() if found else None
+    # With every carriage return before a line feed, two plain searches do; they take a tenth of the pattern's time.
+    crlf = raw.find(b"\n\r\n", start, limit)
+    lf = raw.find(b"\n\n", start, limit if crlf < 0 else crlf)
+    if lf >= 0:
+        return lf, lf + 2
+    if crlf < 0:
+        return None
+    return (crlf - 1 if crlf > start and raw[crlf - 1] == 13 else crlf), crlf + 3
+
+
+def _field(name: bytes) -> bytes | None:
+    """The lower-case name of a field that matters, ``b""`` for another one, None for what is no field name."""
+    if not _NAME.match(name):
+        return None
+    name = name.lower()
+    return name if name in _WANTED else b""
+
+
+_known_field = lru_cache(maxsize=4096)(_field)
+
+
+class Header(NamedTuple):
+    """A header as it was read.
+
+    Attributes:
+        fields: The interesting fields, lower-case names, unfolded values, first occurrence wins.
+        repeated: Names of interesting fields that stood more than once.
+        body: Offset where the body begins.
+        is_ended: Whether it ends with an empty line.
+    """
+
+    fields: dict[bytes, bytes]
+    repeated: tuple[bytes, ...]
+    body: int
+    is_ended: bool
+
+
+def read_headers(raw: bytes, start: int, end: int, body: int, *, bare_cr: bool) -> Header:
+    """Read the header between two offsets.
+
+    Args:
+        raw: The message.
+        start: Where it begins.
+        end: Where its last line ends, without the line break.
+        body: Offset behind the empty line; `end` itself where there is none.
+        bare_cr: Whether some line of the message ends with a carriage return alone.
+    """
+    if raw.startswith((b"\r\n", b"\n"), start):
+        return Header({}, (), start + (2 if raw[start] == 13 else 1), True)
+    is_ended = body > end
+    block = raw[start : end - 1 if raw.startswith(b"\r\n", end - 1) else end]
+    bare_cr = bare_cr and BARE_CR.search(block) is not None
     headers: dict[bytes, bytes] = {}
     folded: dict[bytes, list[bytes]] = {}
     repeated: list[bytes] = []
     name = b""
     at = start
-    lines = _LINES.split(block) if bare_cr else block.split(b"\n")
-    for line in lines:
+    for line in _LINES.split(block) if bare_cr else block.split(b"\n"):
         first = line[:1]
         if first == b" " or first == b"\t":
             if name:
-                folded[name].append(line.strip())
+                folded.setdefault(name, [headers[name]]).append(line.strip())
         else:
             colon = line.find(b":")
-            if colon < 0 or not _NAME.match(line, 0, colon):
+            if 0 <= colon <= _MAX_NAME:
+                known = _known_field(line[:colon])
+            else:
+                known = _field(line[:colon]) if colon > 0 else None
+            if known is None:
                 if not line.startswith(b"From "):
                     body = at
+                    is_ended = False
                     break
-                colon = 0
-            name = line[:colon].lower()
-            if name not in _WANTED:
-                name = b""
-            elif name in headers:
-                repeated.append(name)
-                name = b""
-            else:
-                headers[name] = line[colon + 1 :].strip()
-                folded[name] = [headers[name]]
+                known = b""
+            name = known
+            if name:
+                if name in headers:
+                    repeated.append(name)
+                    name = b""
+                else:
+                    headers[name] = line[colon + 1 :].strip()
         at += len(line) + 1
         if bare_cr and raw[at - 1 : at + 1] == b"\r\n":
             at += 1
     for name, pieces in folded.items():
         headers[name] = b" ".join(pieces)
-    return headers, tuple(repeated), body
+    return Header(headers, tuple(repeated), body, is_ended)
 
 
 def content_type(headers: dict[bytes, bytes], default: str) -> str:
@@ -125,5 +188,25 @@ def content_type(headers: dict[bytes, bytes], default: str) -> str:
     value = headers.get(b"content-type")
     if value is None:
         return default
-    kind = value.split(b";", 1)[0].strip().lower().decode("latin-1")
+    kind = value.partition(b";")[0]
+    return _known_kind(kind) if len(kind) <= _MAX_NAME else _kind(kind)
+
+
+def charset_of(value: bytes) -> str:
+    """The ``charset`` parameter of a Content-Type as written, or ``""``."""
+    return _known_charset(value) if len(value) <= 2 * _MAX_NAME else _charset(value)
+
+
+def _charset(value: bytes) -> str:
+    return parameter(value, b"charset").decode("latin-1") if b"charset" in value.lower() else ""
+
+
+_known_charset = lru_cache(maxsize=1024)(_charset)
+
+
+def _kind(value: bytes) -> str:
+    kind = value.strip().lower().decode("latin-1")
     return kind if kind.count("/") == 1 else "text/plain"
+
+
+_known_kind = lru_cache(maxsize=1024)(_kind)

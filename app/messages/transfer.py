@@ -21,9 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 _LINE = 76
-_HEX = np.zeros(256, dtype=bool)
-_HEX[list(b"0123456789abcdefABCDEF")] = True
 _FEW_LOOKUPS = 60
+_FEW_ESCAPES = 5_000
 _PLAIN = frozenset(range(33, 127)) - {61}
 _PLAIN_BYTES = bytes(sorted(_PLAIN))
 
@@ -109,10 +108,10 @@ class _QuotedMap:
         ends: npt.NDArray[np.int64],
         shrink: npt.NDArray[np.int64],
         length: npt.NDArray[np.int64],
-        produced: npt.NDArray[np.int64],
+        produced: npt.NDArray[np.int64] | npt.NDArray[np.bool_],
     ) -> None:
         self._ends = ends
-        self._sorted: list[int] | None = None
+        self._sorted: list[int] | None = ends.tolist() if len(ends) < _FEW_ESCAPES else None
         self._lookups = 0
         self.shrink = shrink
         self.length = length
@@ -143,10 +142,7 @@ class QuotedPrintableBody(Body):
 
     def _mapping(self) -> _QuotedMap:
         if self._map is None:
-            made = _quick_map(self.raw)
-            if made is None or len(self.raw) - int(made.shrink[-1]) != len(self.data):
-                made = _careful_map(self.raw)
-            self._map = made
+            self._map = _quick_map(self.raw, len(self.data)) or _careful_map(self.raw)
         return self._map
 
     def raw_start(self, at: int) -> int:
@@ -180,11 +176,14 @@ class QuotedPrintableBody(Body):
         column = 0
         at = 0
         raw = self.raw
+        line_end = -1
         for index, splice in enumerate(splices):
             start, end = ranges[index]
             column = _column(column, raw[at:start])
-            stop = raw.find(b"\n", end)
-            stop = len(raw) if stop < 0 else stop
+            if line_end < end:  # else the line is the one of the splice before: a long one is not searched again
+                line_end = raw.find(b"\n", end)
+                line_end = len(raw) if line_end < 0 else line_end
+            stop = line_end
             if raw[stop - 1 : stop] == b"\r" and stop > end:
                 stop -= 1
             rest = stop - end
@@ -259,20 +258,30 @@ def _column(column: int, passed: bytes) -> int:
     return column + len(passed) if newline < 0 else len(passed) - newline - 1
 
 
-def _quick_map(raw: bytes) -> _QuotedMap | None:
-    """The table of escapes by array arithmetic; None when the body holds something unusual."""
-    octets = np.frombuffer(raw + b"\0\0", dtype=np.uint8)
-    at = np.flatnonzero(octets == 61).astype(np.int64)
-    first, second = octets[at + 1], octets[at + 2]
-    hexed = _HEX[first] & _HEX[second]
-    newline = first == 10
-    crlf = (first == 13) & (second == 10)
-    if bool(np.any((first == 61) | ((first == 13) & ~crlf))):
+def _quick_map(raw: bytes, size: int) -> _QuotedMap | None:
+    """The table of escapes by array arithmetic; None when the body holds something unusual.
+
+    With one kind of line end, an ordinary escape is ``=XX`` (three bytes for one) or a soft break. Whatever else a "="
+    may stand for shortens the body by less than these, so that the length alone tells that there is nothing else.
+
+    Args:
+        raw: The body.
+        size: How long it is when it is decoded.
+    """
+    soft = raw.count(b"=\r\n")
+    bare = raw.count(b"=\n")
+    if raw.count(b"=\r") != soft or (soft and bare):
         return None
-    ends = at == len(raw) - 1
-    length = np.where(hexed | crlf, 3, np.where(newline, 2, 1)).astype(np.int64)
-    produced = np.where(newline | crlf | ends, 0, 1).astype(np.int64)
-    return _table(at, length, produced)
+    octets = np.frombuffer(raw, dtype=np.uint8)
+    at = np.flatnonzero(octets == 61)
+    if len(raw) - size != 2 * len(at) + soft:
+        return None
+    breaks = octets[at + 1] < 32
+    shrink = np.arange(0, 2 * len(at) + 2, 2, dtype=np.int64)
+    if soft:
+        shrink[1:] += np.cumsum(breaks)
+    produced = ~breaks
+    return _QuotedMap(at - shrink[:-1] + produced, shrink, np.full(len(at), 3), produced)
 
 
 def _careful_map(raw: bytes) -> _QuotedMap:

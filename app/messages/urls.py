@@ -9,6 +9,7 @@ import ada_url
 
 _EDGES = "".join(map(chr, range(0x21)))
 _INSIDE = str.maketrans("", "", "\t\n\r")
+_ORDINARY = re.compile(r"https?://[!-.0-;=@-\[\]-~][!-\[\]-~]*\Z")
 _PLAIN_HTTP = re.compile(r"[hH][tT][tT][pP][sS]?://[^/\\?#\s]")
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
 _SLASHES = re.compile(r"[/\\]{2}")
@@ -77,6 +78,8 @@ def resolve(value: str, base: str | None = None) -> tuple[TargetClass, str]:
         already, else what a browser makes of it; for a target without a meaning of its own (relative, without a
         base) class OTHER and the value.
     """
+    if _ORDINARY.match(value):
+        return TargetClass.HTTP, value
     value = clean(value)
     if _PLAIN_HTTP.match(value) and "\\" not in value:
         return TargetClass.HTTP, value
