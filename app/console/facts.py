@@ -55,7 +55,7 @@ def facts_in_words(action: str, detail: Mapping[str, Any], name: Name) -> list[t
             for key in keys
             if before.get(key) != after.get(key)
         }
-    of_states = "role" if action == "person.role" else "tenant"
+    of_states = {"person.role": "role", "mailboxes.chosen": "choice"}.get(action, "tenant")
     return [(_key(key, name), _value(key, value, of_states, name)) for key, value in detail.items() if value != ""]
 
 

@@ -260,6 +260,18 @@ LEAVING_STATES = {
     "deleting": N_("Deleting"),
     "cancelled": N_("Stopped"),
 }
+CHOICES = {
+    "all": N_("All mailboxes of the directory"),
+    "group": N_("Members of groups"),
+    "list": N_("Mailboxes of a list"),
+}
+LEFT_OUT = {
+    "suspended": N_("Account blocked"),
+    "gone": N_("Not in the directory any more"),
+    "not_chosen": N_("Not chosen"),
+    "out_of_scope": N_("Not in scope"),
+    "unavailable": N_("Cannot be used at present"),
+}
 INTAKE = {
     "taken": N_("Taken"),
     "unknown_subscription": N_("Refused: unknown subscription"),
@@ -290,6 +302,8 @@ ACTS = {
     "list.removed": N_("List entry removed"),
     "mailbox.opted_in": N_("Mailbox taken in again"),
     "mailbox.opted_out": N_("Mailbox left out"),
+    "mailboxes.chosen": N_("Mailboxes chosen"),
+    "mailboxes.refreshed": N_("Mailboxes joined or left"),
     "message.move_requested": N_("Message to be moved"),
     "message.release_requested": N_("Message to be released"),
     "message.retried": N_("Message tried again"),
@@ -318,6 +332,7 @@ ACTS = {
 }
 FACTS = {
     "action": N_("Treatment"),
+    "addresses": N_("Addresses"),
     "after": N_("After"),
     "automatic": N_("Copies moved without asking"),
     "before": N_("Before"),
@@ -328,11 +343,14 @@ FACTS = {
     "error": N_("Error"),
     "failed": N_("Failed"),
     "failure": N_("When a link cannot be checked"),
+    "groups": N_("Groups"),
     "hxxp": N_("hxxp in place of http"),
     "id": N_("Number"),
     "incident": N_("Incident"),
+    "joined": N_("Joined"),
     "keep_address": N_("Network addresses recorded"),
     "kind": N_("Kind"),
+    "left": N_("Left"),
     "mailboxes": N_("Mailboxes"),
     "message": N_("Message"),
     "messages": N_("Messages"),
@@ -347,6 +365,7 @@ FACTS = {
     "qr": N_("QR codes in pictures"),
     "reason": N_("Reason"),
     "redact_text": N_("Text in place of a replaced link"),
+    "refused": N_("Refused"),
     "remove_href": N_("The link is taken away"),
     "rewrite_attachments": N_("Links in attachments rewritten"),
     "run": N_("Run"),
@@ -356,6 +375,8 @@ FACTS = {
     "tag": N_("Hover title"),
     "tracking_patterns": N_("Tracking parameters of your own"),
     "webhook": N_("Webhook"),
+    "who_joined": N_("Who joined"),
+    "who_left": N_("Who left"),
     "why": N_("Why"),
 }
 FAILURES = {"open": N_("Warn, and let people go on"), "closed": N_("Block")}
@@ -376,6 +397,8 @@ TABLES = {
     "incident_event": INCIDENT_EVENTS,
     "copy": COPY_NOTES,
     "intake": INTAKE,
+    "choice": CHOICES,
+    "left_out": LEFT_OUT,
     "level": LEVELS,
     "action": ACTIONS,
     "state": STATES,

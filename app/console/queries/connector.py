@@ -85,7 +85,7 @@ async def list_mailboxes(session: AsyncSession, actor: Actor, wanted: MailboxFil
         query = query.where(MailboxRow.error != "")
     rows = await session.execute(query.limit(PAGE_SIZE + 1).offset((wanted.page - 1) * PAGE_SIZE))
     lines = [
-        MailboxLine(mailbox, bool(protected) and not mailbox.opted_out, expires, since, count)
+        MailboxLine(mailbox, bool(protected) and mailbox.enabled and not mailbox.opted_out, expires, since, count)
         for mailbox, protected, expires, since, count in rows
     ]
     return cut(lines, wanted.page)

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.protection.models import IntakeCount, MailboxRow, MessageRow, SubscriptionRow
-from app.protection.states import UNFINISHED, MessageState
+from app.protection.states import TRIED_AGAIN, UNFINISHED, LeftOut, MessageState
 from app.tenants.actor import Actor, Permission
 from app.tenants.models import Domain, Tenant
 
@@ -33,6 +33,7 @@ class Health:
         unfinished: Messages under way; the oldest was seen at ``oldest_unfinished_at``.
         expired: Protected mailboxes whose subscription has ended; ``expiring`` soon; ``missing`` have none.
         next_expiry: When the first of the live ones ends.
+        out_of_scope: Mailboxes of protected domains that the organisation does not give us.
         throttled: Mailboxes that the provider wants left in peace, the last until ``throttled_until``.
         in_trouble: Mailboxes with an error, the first of them in ``troubled``.
         failed: Reason and number of messages; ``skipped`` likewise.
@@ -50,6 +51,7 @@ class Health:
     expiring: int
     missing: int
     next_expiry: datetime | None
+    out_of_scope: int
     throttled: int
     throttled_until: datetime | None
     in_trouble: int
@@ -79,8 +81,11 @@ async def connector_health(session: AsyncSession, actor: Actor, now: datetime) -
     """
     actor.require(Permission.VIEW_TENANT)
     mine = MailboxRow.tenant_id == actor.tenant_id
-    protected = MailboxRow.enabled & ~MailboxRow.opted_out & func.coalesce(Domain.protected, False)
-    throttled = MailboxRow.not_before > now
+    outside = MailboxRow.left_out == LeftOut.OUT_OF_SCOPE
+    wanted = MailboxRow.enabled & ~MailboxRow.opted_out & func.coalesce(Domain.protected, False)
+    protected = wanted & ~outside
+    # One that cannot be used, or is not given to us, also rests until it is tried again: nobody throttles it.
+    throttled = (MailboxRow.not_before > now) & MailboxRow.left_out.not_in(TRIED_AGAIN)
     live = SubscriptionRow.expires_at > now
     boxes = (
         await session.execute(
@@ -93,6 +98,7 @@ async def connector_health(session: AsyncSession, actor: Actor, now: datetime) -
                 func.count().filter(protected, live, SubscriptionRow.expires_at <= now + SOON).label("expiring"),
                 func.count().filter(protected, SubscriptionRow.id.is_(None)).label("missing"),
                 func.min(SubscriptionRow.expires_at).filter(live).label("next"),
+                func.count().filter(wanted, outside).label("outside"),
                 func.count().filter(throttled).label("throttled"),
                 func.max(MailboxRow.not_before).filter(throttled).label("until"),
                 func.count().filter(MailboxRow.error != "").label("trouble"),
@@ -126,6 +132,7 @@ async def connector_health(session: AsyncSession, actor: Actor, now: datetime) -
         expiring=boxes.expiring,
         missing=boxes.missing,
         next_expiry=boxes.next,
+        out_of_scope=boxes.outside,
         throttled=boxes.throttled,
         throttled_until=boxes.until,
         in_trouble=boxes.trouble,

@@ -10,6 +10,7 @@ from app.console.routes.connector import router as connector_router
 from app.console.routes.health import router as health_router
 from app.console.routes.incidents import router as incidents_router
 from app.console.routes.lists import router as lists_router
+from app.console.routes.mailbox_choice import router as mailbox_choice_router
 from app.console.routes.messages import router as messages_router
 from app.console.routes.my_clicks import router as my_clicks_router
 from app.console.routes.offboarding import router as offboarding_router
@@ -29,6 +30,7 @@ ROUTERS = (
     incidents_router,
     lists_router,
     connector_router,
+    mailbox_choice_router,
     health_router,
     quarantine_router,
     backfill_router,

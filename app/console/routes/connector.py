@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, ObjectRestorer, Viewer
 from app.console.pages import go, render
+from app.console.queries.choice import mailbox_choice
 from app.console.queries.connector import MailboxFilter, list_mailboxes, list_runs, restore_extent
 from app.console.routes.filters import PageNumber, RowId, Search
 from app.console.words import clean_query
@@ -34,6 +35,7 @@ async def connector(
     async with visitor.work() as session:
         listed = await list_mailboxes(session, visitor.actor, wanted)
         runs = await list_runs(session, visitor.actor)
+        choice = await mailbox_choice(session, visitor.actor)
     return render(
         request,
         deps,
@@ -41,6 +43,7 @@ async def connector(
         visitor=visitor,
         checks=connecting.checks_from_json(visitor.tenant.checks),
         listed=listed,
+        choice=choice,
         wanted=wanted,
         show=show,
         runs=runs,

@@ -13,6 +13,7 @@ from app.audit.service import record
 from app.console.access import CheckedForm, Deps, MaybeVisitor, SignedInVisitor, Visitor
 from app.console.browser import FLOW_LIFETIME, drop_cookie, new_flow, seal_flow, set_cookie
 from app.console.pages import go, render
+from app.console.queries.choice import mailbox_choice
 from app.console.queries.domains import list_domains
 from app.console.routes.sign_in import callback_url, configured_provider, take_flow
 from app.kit.errors import Conflict, Forbidden, NotFound, PosternError, Refused
@@ -57,6 +58,7 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
         consent = None
     async with visitor.work() as session:
         domains = [] if onboarding_now else await list_domains(session, visitor.actor)
+        choice = None if onboarding_now else await mailbox_choice(session, visitor.actor)
     return render(
         request,
         deps,
@@ -68,6 +70,7 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
         consent=consent,
         checks=connecting.checks_from_json(visitor.tenant.checks),
         domains=domains,
+        choice=choice,
         since_days=SINCE_DAYS,
     )
 

@@ -19,7 +19,10 @@ CHECKS = {"AccessCheck", "_probe"}
 MODULES = [
     *sorted((APP / "console").rglob("*.py")),
     *sorted((APP / "tenants").glob("*.py")),
-    *(APP / "protection" / f"{name}.py" for name in ("onboarding", "backfill", "quarantine", "offboarding", "retry", "incidents")),
+    *(
+        APP / "protection" / f"{name}.py"
+        for name in ("onboarding", "choosing", "roster", "backfill", "quarantine", "offboarding", "retry", "incidents")
+    ),
 ]
 PLACEHOLDER = re.compile(r"%\(\w+\)s")
 
