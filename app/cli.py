@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from app import sources_command
 from app.kit.crypto import KeyRing
 from app.kit.errors import PosternError, Refused
 from app.settings import Settings, load_settings
@@ -25,6 +26,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+
+
+app.add_typer(sources_command.app)
 
 
 @app.command("run")

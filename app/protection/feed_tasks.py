@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import procrastinate
 import structlog
 
+from app.kit.clock import Clock
+from app.kit.db import Database
 from app.policy.curated import CURATED_HOSTS
 from app.protection.queue import defer_turn
 from app.protection.runtime import Runtime, all_grants
@@ -61,16 +63,11 @@ def work_folder(settings: Settings) -> Path:
     return store_path(settings.data_dir).parent / "work"
 
 
-def refresher(runtime: Runtime) -> Refresher:
-    """Asks sources with this process's resources. A list that blocks this installation itself is held, too."""
-    settings = runtime.settings
+def make_refresher(database: Database, settings: Settings, clock: Clock) -> Refresher:
+    """Asks sources with a process's resources. A list that blocks this installation itself is held, too."""
     own = {urlsplit(url).hostname or "" for url in (settings.gateway_url, settings.console_url, settings.intake_url)}
     return Refresher(
-        runtime.db,
-        source_client(settings),
-        work_folder(settings),
-        frozenset(CURATED_HOSTS | own - {""}),
-        runtime.clock,
+        database, source_client(settings), work_folder(settings), frozenset(CURATED_HOSTS | own - {""}), clock
     )
 
 
@@ -86,7 +83,7 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Retr
     @app.task(name=REFRESH, retry=retry)
     async def refresh(name: str, force: bool = False) -> None:
         del force  # it only tells a job that was asked for from one whose time had come
-        await refresher(runtime).refresh(name)
+        await make_refresher(runtime.db, runtime.settings, runtime.clock).refresh(name)
 
     @app.task(name=BUILD, retry=retry)
     async def build() -> None:

@@ -167,6 +167,8 @@ class FeedFollower:
         swapped = False
         async with self._alone():
             self._have = self._manifest()
+            for left in self.folder.glob(".*.fetched"):
+                left.unlink()  # of a process that was killed: nobody else fetches into this folder now
             for name, number in wanted.items():
                 target = self.folder / name
                 if self._have.get(name) == number and target.exists():
