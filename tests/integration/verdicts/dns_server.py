@@ -32,6 +32,7 @@ class Zone:
         no_data: Names that exist without an A record.
         asked: Every question, in order.
         over_tcp: Those that came over TCP.
+        was_asked: Set with the first question.
     """
 
     port: int = 0
@@ -44,6 +45,7 @@ class Zone:
     no_data: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     over_tcp: list[str] = field(default_factory=list)
+    was_asked: threading.Event = field(default_factory=threading.Event)
 
     @property
     def address(self) -> str:
@@ -53,6 +55,7 @@ class Zone:
         question = dns.message.from_wire(wire)
         name = question.question[0].name.to_text().rstrip(".").lower()
         self.asked.append(name)
+        self.was_asked.set()
         if tcp:
             self.over_tcp.append(name)
         if self.silent:

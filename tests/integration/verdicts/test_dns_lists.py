@@ -280,8 +280,7 @@ async def test_closing_ends_what_is_under_way(make: Make, zone: Zone) -> None:
     source = make("spamhaus_dbl", DBL)
     zone.silent = True
     asking = asyncio.create_task(ask(source, "http://slow.example/"))
-    while not zone.asked:
-        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(zone.was_asked.wait, 10)
     await source.aclose()
     with pytest.raises(asyncio.CancelledError):
         await asking
