@@ -24,7 +24,8 @@ import connectors.microsoft.connector  # noqa: F401  # imported so that forked p
 from app.settings import Settings
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.chaos.processes"])
+# The module that is run is run again in every process: what it imports is here already.
+_CONTEXT.set_forkserver_preload(["tests.chaos.everything"])
 
 
 def _run(role: str, environment: dict[str, str], log: str) -> None:

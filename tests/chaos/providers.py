@@ -8,7 +8,6 @@ import multiprocessing.connection
 import random
 import re
 import time
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,30 @@ from tests.integration.protection.world import Provisioned, mail, provider_setti
 _NUMBER = re.compile(r"Message (\d+)$")
 
 
+_REQUESTS = {Provider.MICROSOFT: r"^/(graph|entra)/", Provider.GOOGLE: r"^/google/"}
+_NOTIFICATIONS = {provider: f"/hooks/{provider.value}" for provider in Provider}
+
+
 def weather() -> list[FaultRule]:
-    """What goes wrong at both providers."""
+    """What goes wrong at each provider; the rules that never strike count what passed."""
     return [
-        FaultRule(FaultKind.THROTTLE, probability=0.05, retry_after=1.0),
-        FaultRule(FaultKind.UNAVAILABLE, probability=0.02, retry_after=1.0),
-        FaultRule(FaultKind.TIMEOUT_AFTER, probability=0.02),
-        FaultRule(FaultKind.LOSE, probability=0.10, told=False),
-        FaultRule(FaultKind.DUPLICATE, probability=0.10),
-        FaultRule(FaultKind.REORDER, probability=0.10, delay=2.0),
+        rule
+        for provider in Provider
+        for rule in (
+            FaultRule(FaultKind.LATENCY, _REQUESTS[provider], delay=0.0),
+            FaultRule(FaultKind.THROTTLE, _REQUESTS[provider], probability=0.05, retry_after=1.0),
+            FaultRule(FaultKind.UNAVAILABLE, _REQUESTS[provider], probability=0.02, retry_after=1.0),
+            FaultRule(FaultKind.TIMEOUT_AFTER, _REQUESTS[provider], probability=0.02),
+            FaultRule(FaultKind.LOSE, _NOTIFICATIONS[provider], probability=0.10, told=False),
+            FaultRule(FaultKind.DUPLICATE, _NOTIFICATIONS[provider], probability=0.10),
+            FaultRule(FaultKind.REORDER, _NOTIFICATIONS[provider], probability=0.10, delay=2.0),
+        )
     ]
+
+
+def provider_of(number: int) -> Provider:
+    """Where message ``number`` is delivered."""
+    return list(Provider)[number % 2]
 
 
 def link(number: int) -> str:
@@ -50,14 +63,25 @@ class Found:
 
 @dataclass
 class Report:
-    """What the mailboxes hold at the end, and what went wrong on the way."""
+    """What the mailboxes hold at the end, and what went wrong on the way.
+
+    Attributes:
+        found: Messages that are in no bin.
+        wanted: Number -> where it should be and what state it should have.
+        delivered: Number -> seconds since the epoch.
+        quarantined: Places of quarantine there are.
+        faults: (provider, kind) -> how often it was injected.
+        requests: To each provider.
+        expired: Cursors forgotten.
+    """
 
     found: list[Found] = field(default_factory=list)
     wanted: dict[int, Any] = field(default_factory=dict)
+    delivered: dict[int, float] = field(default_factory=dict)
     quarantined: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    notifications: dict[str, int] = field(default_factory=dict)
-    expired: int = 0
+    faults: dict[tuple[Provider, str], int] = field(default_factory=dict)
+    requests: dict[Provider, int] = field(default_factory=dict)
+    expired: dict[Provider, int] = field(default_factory=dict)
 
 
 class _People:
@@ -71,7 +95,8 @@ class _People:
 
     def deliver(self, number: int) -> None:
         """Deliver one message; some are put into a folder by a rule, some are read and flagged at once."""
-        provider = list(Provider)[number % 2]
+        provider = provider_of(number)
+        self.report.delivered[number] = time.time()
         address = self._random.choice(self._addresses[provider])
         raw = mail(address, f"Message {number}", link(number), n=number)
         filed, seen = self._random.random() < 0.1, self._random.random() < 0.2
@@ -99,7 +124,7 @@ class _People:
         state = self._world.microsoft
         state.expire_delta_tokens(state.person(self._random.choice(self._addresses[Provider.MICROSOFT])).id)
         self._world.google.expire_history(self._random.choice(self._addresses[Provider.GOOGLE]))
-        self.report.expired += 2
+        self.report.expired = {provider: self.report.expired.get(provider, 0) + 1 for provider in Provider}
 
     def look(self) -> Report:
         """What every reader sees."""
@@ -122,9 +147,17 @@ class _People:
                         shown = world.google.message(address, stored.id)
                         text = (shown.html or "") + (shown.text or "")
                         self._note(address, shown.message.subject, text, sorted(stored.labels))
-        report.faults = dict(Counter(world.faults.counts))
-        report.notifications = dict(Counter(world.notifier.outcomes))
+        self._count_faults()
         return report
+
+    def _count_faults(self) -> None:
+        rules: Any = self._world.faults.report()["rules"]
+        for rule in rules:
+            for provider in Provider:
+                if rule["path"] == _REQUESTS[provider] and rule["kind"] == FaultKind.LATENCY:
+                    self.report.requests[provider] = rule["used"]
+                elif rule["path"] in (_REQUESTS[provider], _NOTIFICATIONS[provider]):
+                    self.report.faults[provider, rule["kind"].value] = rule["used"]
 
     def _note(self, address: str, subject: str, text: str, state: Any) -> None:
         match = _NUMBER.match(subject)
