@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         "e.g. `10.1.2.0/24` for a MISP of your own; comma-separated.",
     )
     source_max_mb: int = Field(1000, ge=1, description="Largest downloaded threat list, unpacked, in megabytes.")
+    datacentre_networks: Path | None = Field(
+        None,
+        description="File of networks where programs run, one in CIDR notation per line: clicks from there are more "
+        "likely to be automated.",
+    )
     worker_concurrency: int = Field(8, ge=1, le=256, description="Jobs a worker runs at once.")
     poll_seconds: int = Field(
         300, ge=1, description="How often every mailbox is looked at without a notification, in seconds."

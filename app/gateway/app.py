@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from app.gateway import pages, views
+from app.gateway import assets, pages, views
 from app.gateway.clicks import (
     PATIENCE_SECONDS,
     Answer,
@@ -26,7 +26,18 @@ from app.gateway.clicks import (
     event_of,
 )
 from app.gateway.deps import GatewayDeps, GatewayStats
-from app.gateway.events import MAX_AGENT, MAX_HEADER, MAX_REASON, Subject, click_event, client_part, report_event
+from app.gateway.events import (
+    MAX_AGENT,
+    MAX_HEADER,
+    MAX_REASON,
+    Subject,
+    click_event,
+    client_part,
+    event_id,
+    report_event,
+    seen_event,
+)
+from app.gateway.forms import LIFETIME_SECONDS as FORM_SECONDS
 from app.gateway.forms import MAX_BODY, FormSigner
 from app.gateway.http import (
     Receive,
@@ -37,6 +48,7 @@ from app.gateway.http import (
     read_form,
     read_request,
     send_empty,
+    send_file,
     send_json,
     send_page,
     waits_so_far,
@@ -92,6 +104,8 @@ class Gateway:
         window = deps.limits.window_seconds
         self._per_token, self._per_address = Counter(window), Counter(window)
         self._broken, self._forms = Counter(window), Counter(60 * window)
+        self._per_tenant, self._drawn = Counter(window), Counter(FORM_SECONDS)
+        self._asset_path = f"{self._click_path}{assets.FOLDER}/"
         self._clients: dict[tuple[bytes | tuple[bytes, bytes], ...], bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -160,6 +174,9 @@ class Gateway:
         try:
             if len(parts) != 4:
                 raise LinkBroken("malformed")
+            if parts[2] == assets.FOLDER:
+                await self._asset(request, parts[3])
+                return
             token = await self._open(parts[2], parts[3])
         except LinkBroken:
             await self._broken_link(request)
@@ -168,8 +185,13 @@ class Gateway:
             await self._plain_page(request, 503, "unavailable")
             return
         link = f"{token.host}/{parts[3]}"
-        if not self._per_token.add(link, limits.per_token):
+        if not self._per_tenant.add(str(token.tenant_no), limits.per_tenant):
+            self.stats.limited_tenant += 1
             await self._limited(request)
+        elif not self._per_token.add(link, limits.per_token):
+            await self._limited(request)
+        elif 0 < token.message_no < self.deps.snapshots.get(token.tenant_no).expired_below:
+            await self._expired(request, token)
         elif method == "GET":
             await self._get(request, token, link)
         elif method == "HEAD":
@@ -199,32 +221,92 @@ class Gateway:
                 return
         # What a person filled in is not recorded: the record names the address that stood in the message.
         event = answer.event if judged.url == token.url else event_of(token.url, answer, answer.decision.action)
-        await self._record(request, token, answer, event)
-        await self._show(request, token, link, answer)
+        drawn = await self._record(request, token, answer, event, page=self._shows_page(answer))
+        await self._show(request, token, link, answer, drawn)
 
     async def _wait(self, request: Request, token: LinkToken, answer: Answer, waited: int) -> None:
         """A page that asks again by itself, also without a script; recorded once."""
+        drawn = ""
         if waited == 0:
-            await self._record(request, token, answer, event_of(token.url, answer, Action.WAIT))
+            event = event_of(token.url, answer, Action.WAIT)
+            drawn = await self._record(request, token, answer, event, page=True)
         again = (b"refresh", f"1; url=?wait={waited + 1}".encode())
         view = views.waiting(answer.verdict, self._words(request, answer.snapshot), waited)
-        page = pages.render(view, self._words(request, answer.snapshot), answer.snapshot)
+        page = pages.render(view, self._words(request, answer.snapshot), answer.snapshot, self._frame(answer, drawn))
         await send_page(request, 200, page, (again,))
 
-    async def _record(self, request: Request, token: LinkToken, answer: Answer, judged: bytes) -> None:
-        """Make the click durable. Where the disk refuses, the click goes on: the spool counts and alarms."""
+    @staticmethod
+    def _shows_page(answer: Answer) -> bool:
+        """Whether what a click gets is a page of ours: no redirect, and no page of the tenant's own."""
+        action = answer.decision.action
+        return action is not Action.REDIRECT and not (action is Action.BLOCK and pages.own_page(answer.snapshot))
+
+    async def _record(
+        self, request: Request, token: LinkToken, answer: Answer, judged: bytes, *, page: bool = False
+    ) -> str:
+        """Make the click durable. Where the disk refuses, the click goes on: the spool counts and alarms.
+
+        Returns:
+            The name of the picture for its page; empty where ``page`` is not set.
+        """
         self.stats.clicks += 1
+        number = event_id() if page else ""
         event = click_event(
             Subject(token.tenant_no, token.mailbox_no, token.message_no),
             self.deps.clock(),
             judged,
             self._client(request.headers),
             request.address if answer.snapshot.keep_address else None,
+            number=number,
+            page=page,
+            datacentre=request.address in self.deps.datacentres,
         )
         if not await self.deps.spool.submit(event):
             self.stats.not_durable += 1
+        if not page:
+            return ""
+        return assets.seen_name(token.tenant_no, number, self._signer.sign(number, "seen", self.deps.clock()))
 
-    async def _show(self, request: Request, token: LinkToken, link: str, answer: Answer) -> None:
+    def _frame(self, answer: Answer, drawn: str = "") -> pages.Frame:
+        logo = assets.logo_of(answer.snapshot)
+        return pages.Frame(
+            logo=self._asset_path + logo if logo else "", drawn=self._asset_path + drawn if drawn else ""
+        )
+
+    async def _asset(self, request: Request, name: str) -> None:
+        """A tenant's logo, or the picture of a page; see :mod:`app.gateway.assets`."""
+        found = assets.LOGO_RE.match(name)
+        if found is not None and request.method in ("GET", "HEAD"):
+            number = int(found[1])
+            # A number that is not known is not asked for: anybody may write one here.
+            snapshot = self.deps.snapshots.get(number) if self.deps.snapshots.has(number) else None
+            if snapshot is not None and assets.logo_of(snapshot) == name:
+                body = assets.logo_bytes(snapshot.words.logo)
+                await send_file(request, b"image/png", body, b"public, max-age=604800, immutable")
+                return
+        found = assets.SEEN_RE.match(name)
+        if found is not None and request.method == "GET":
+            if (
+                self._signer.check(found[3], found[2], "seen", self.deps.clock())
+                and not fetched_ahead(request.headers)
+                and self._drawn.add(found[2], 1)
+            ):
+                self.stats.pages_seen += 1
+                await self.deps.spool.submit(seen_event(int(found[1]), found[2], self.deps.clock()))
+            await send_file(request, b"image/gif", assets.PIXEL, b"no-store")
+            return
+        await self._plain_page(request, 404, "nothing")
+
+    async def _expired(self, request: Request, token: LinkToken) -> None:
+        """A genuine link that has outlived the tenant's time for links; recorded, opened by nobody."""
+        self.stats.expired += 1
+        snapshot = self.deps.snapshots.get(token.tenant_no)
+        answer = self._judge.judge_now(token.url, snapshot)
+        if request.method in ("GET", "POST") and not fetched_ahead(request.headers):
+            await self._record(request, token, answer, event_of(token.url, answer, "expired"))
+        await self._page(request, 410, views.expired(token.url, self._words(request, snapshot)), snapshot)
+
+    async def _show(self, request: Request, token: LinkToken, link: str, answer: Answer, drawn: str = "") -> None:
         action = answer.decision.action
         if action is Action.REDIRECT:
             # A form of the message itself keeps its method and its fields.
@@ -233,19 +315,21 @@ class Gateway:
             await request.send({"type": "http.response.body", "body": b""})
             return
         snapshot, rule = answer.snapshot, answer.decision.rule
-        words = self._words(request, snapshot)
+        words, frame = self._words(request, snapshot), self._frame(answer, drawn)
         if answer.target is None:
-            await self._page(request, 403, views.unusable(token.url, words), snapshot)
+            await self._page(request, 403, views.unusable(token.url, words), snapshot, frame)
         elif action is Action.WARN:
             keys = self._keys(link, ("continue", "harmful"))
-            await self._page(request, 200, views.warning(answer.verdict, words, keys, rule), snapshot)
+            await self._page(request, 200, views.warning(answer.verdict, words, keys, rule), snapshot, frame)
         elif action is Action.LOCK:
             keys = self._keys(link, ("release",))
-            await self._page(request, 403, views.locked(answer.verdict, words, keys, rule), snapshot)
+            await self._page(request, 403, views.locked(answer.verdict, words, keys, rule), snapshot, frame)
         else:
-            await self._blocked(request, link, answer, words)
+            await self._blocked(request, link, answer, words, frame)
 
-    async def _blocked(self, request: Request, link: str, answer: Answer, words: Translator) -> None:
+    async def _blocked(
+        self, request: Request, link: str, answer: Answer, words: Translator, frame: pages.Frame
+    ) -> None:
         snapshot, rule = answer.snapshot, answer.decision.rule
         own_page = pages.own_page(snapshot)
         if own_page is not None:
@@ -259,7 +343,7 @@ class Gateway:
             rule,
             listed=rule.startswith("list:"),
         )
-        await self._page(request, 403, view, snapshot)
+        await self._page(request, 403, view, snapshot, frame)
 
     async def _post(self, request: Request, token: LinkToken, link: str) -> None:
         """A button on one of our pages."""
@@ -287,8 +371,8 @@ class Gateway:
             return
         if answer.decision.action is not Action.WARN or answer.target is None:
             # Judged anew: meanwhile it may be known as harmless, or as worse.
-            await self._record(request, token, answer, answer.event)
-            await self._show(request, token, link, answer)
+            drawn = await self._record(request, token, answer, answer.event, page=self._shows_page(answer))
+            await self._show(request, token, link, answer, drawn)
             return
         proceeded = event_of(token.url, answer, "proceed")
         await self._record(request, token, answer, proceeded)
@@ -370,6 +454,8 @@ class Gateway:
         return {
             "policies": len(self.deps.snapshots),
             "policies_from_database": self.deps.snapshots.from_database,
+            "limited": self.stats.limited,
+            "limited_tenant": self.stats.limited_tenant,
             "spool": {
                 "written": spool.written,
                 "late": spool.late,
@@ -426,9 +512,17 @@ class Gateway:
         return made
 
     async def _page(
-        self, request: Request, status: int, view: views.View, snapshot: PolicySnapshot | None = None
+        self,
+        request: Request,
+        status: int,
+        view: views.View,
+        snapshot: PolicySnapshot | None = None,
+        frame: pages.Frame | None = None,
     ) -> None:
-        await send_page(request, status, pages.render(view, self._words(request, snapshot), snapshot))
+        if frame is None and snapshot is not None:
+            logo = assets.logo_of(snapshot)
+            frame = pages.Frame(logo=self._asset_path + logo if logo else "")
+        await send_page(request, status, pages.render(view, self._words(request, snapshot), snapshot, frame))
 
     async def _plain_page(
         self, request: Request, status: int, kind: str, extra: tuple[tuple[bytes, bytes], ...] = ()

@@ -51,6 +51,9 @@ class ClickTrace:
         action: What was answered; ``proceed`` is a button that was pressed.
         headers: The request headers kept with a click, lower case names.
         delivered_at: When the message was delivered, None where that is unknown.
+        drawn: Whether a page of ours that answered it was drawn by a browser; None: there was none, or it is too
+            early to tell.
+        datacentre: Whether it came from a network where programs run.
     """
 
     at: datetime
@@ -62,6 +65,8 @@ class ClickTrace:
     action: str = "redirect"
     headers: Mapping[str, str] = field(default_factory=dict)
     delivered_at: datetime | None = None
+    drawn: bool | None = None
+    datacentre: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def label(click: ClickTrace, others: Iterable[ClickTrace] = ()) -> Label:
         click: The click.
         others: Clicks of the same tenant around the same time; ``click`` itself may be among them.
     """
-    points = [*_agent(click.agent), *_headers(click), *_timing(click), *_company(click, others)]
+    points = [*_agent(click.agent), *_headers(click), *_place(click), *_timing(click), *_company(click, others)]
     score = max(0, min(100, sum(weight for weight, _ in points)))
     points.sort(key=lambda point: -abs(point[0]))
     return Label(score >= AUTOMATED_FROM, score, tuple(reason for _, reason in points))
@@ -128,6 +133,17 @@ def _headers(click: ClickTrace) -> list[tuple[int, str]]:
         found.append((40, "It called itself a current browser, but sent none of what such a browser sends."))
     if "accept-language" not in headers:
         found.append((30, "It named no language, which browsers do."))
+    return found
+
+
+def _place(click: ClickTrace) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    if click.datacentre:
+        found.append((25, "It came from a data centre, where programs run."))
+    if click.drawn is True:
+        found.append((-20, "The page that was shown was drawn by a browser, with the picture on it."))
+    elif click.drawn is False:
+        found.append((25, "The page that was shown was never drawn: nobody asked for the picture on it."))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.gateway.clicks import DeliverySource, PageSource, PayloadSource, SourceAsker
 from app.gateway.limits import Limits
+from app.gateway.networks import Networks
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import KeyRing
 from app.kit.spool import SpoolWriter
@@ -32,6 +33,7 @@ class GatewayDeps:
         asker: Asks the signal sources; None: none are asked.
         clock: Aware UTC.
         limits: What is too much.
+        datacentres: Networks where programs run.
         background: Runs as long as the gateway does (policy refresh, ingest).
     """
 
@@ -46,6 +48,7 @@ class GatewayDeps:
     asker: SourceAsker | None = None
     clock: Clock = utc_now
     limits: Limits = field(default_factory=Limits)
+    datacentres: Networks = field(default_factory=Networks)
     background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
 
@@ -57,4 +60,8 @@ class GatewayStats:
     not_clicks: int = 0
     broken: int = 0
     limited: int = 0
+    limited_tenant: int = 0
+    """Of ``limited``, those that were too many for one tenant."""
+    expired: int = 0
+    pages_seen: int = 0
     not_durable: int = 0

@@ -82,15 +82,48 @@ def client_part(agent: str, signals: Mapping[str, str]) -> bytes:
     return _dumps(members)[1:-1].encode("utf-8", "replace")
 
 
-def click_event(subject: Subject, at: datetime, judged: bytes, client: bytes, address: str | None) -> bytes:
-    """A click, ready for the spool."""
+def click_event(
+    subject: Subject,
+    at: datetime,
+    judged: bytes,
+    client: bytes,
+    address: str | None,
+    *,
+    number: str = "",
+    page: bool = False,
+    datacentre: bool = False,
+) -> bytes:
+    """A click, ready for the spool.
+
+    Args:
+        subject: Whose link.
+        at: Aware UTC.
+        judged: See :func:`judged_part`.
+        client: See :func:`client_part`.
+        address: Client address, where it is kept.
+        number: Its id; empty: a new one.
+        page: It was answered with a page that holds a picture, see :func:`seen_event`.
+        datacentre: It came from a network where programs run.
+    """
     head = (
-        f'{{"v":{VERSION},"kind":"click","id":"{event_id()}","at":{at.timestamp():.6f},'
+        f'{{"v":{VERSION},"kind":"click","id":"{number or event_id()}","at":{at.timestamp():.6f},'
         f'"tenant":{subject.tenant_no},"mailbox":{subject.mailbox_no},"message":{subject.message_no},'
     )
+    if page:
+        head += '"page":true,'
+    if datacentre:
+        head += '"datacentre":true,'
     if address is not None:
         head += f'"address":{_dumps(plain(address, 60))},'
     return head.encode() + judged + b"," + client + b"}"
+
+
+def seen_event(tenant_no: int, click_id: str, at: datetime) -> bytes:
+    """That the page of a click was drawn by a browser, ready for the spool."""
+    return (
+        f'{{"v":{VERSION},"kind":"seen","id":"{event_id()}","at":{at.timestamp():.6f},'
+        f'"tenant":{tenant_no},"click":"{click_id}"}}'
+    ).encode()
 
 
 def report_event(subject: Subject, at: datetime, *, kind: str, url: str, host: str, reason: str) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.gateway.assets import ASSET_HEADERS
 from app.gateway.forms import MAX_BODY, parse_form
 from app.gateway.pages import Page
 
@@ -104,6 +105,18 @@ async def send_empty(send: Send, status: int, headers: list[tuple[bytes, bytes]]
         else {"type": "http.response.start", "status": status, "headers": headers}
     )
     await send({"type": "http.response.body", "body": b""})
+
+
+async def send_file(request: Request, kind: bytes, body: bytes, keep: bytes) -> None:
+    """Send a file of ours; to HEAD its headers alone."""
+    headers = [
+        (b"content-type", kind),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", keep),
+        *ASSET_HEADERS,
+    ]
+    await request.send({"type": "http.response.start", "status": 200, "headers": headers})
+    await request.send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else body})
 
 
 async def send_json(send: Send, status: int, data: dict[str, Any]) -> None:

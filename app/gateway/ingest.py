@@ -12,20 +12,21 @@ import asyncio
 import json
 import os
 import uuid
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Table, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, cast, text, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from app.gateway.events import VERSION
-from app.gateway.labels import label_clicks
+from app.gateway.labels import DATACENTRE, DRAWN_WITHIN, PAGE, SEEN, label_clicks
 from app.gateway.models import Click, ClickReport
+from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.spool_reader import SpoolReader
 from app.policy.snapshots import SnapshotStore
@@ -36,8 +37,12 @@ _OTHER_READER_SECONDS: Final = 1.0
 _ROWS_PER_INSERT: Final = 500
 LABEL_TRIES: Final = 5
 _MAX_TO_LABEL: Final = 10_000
+_MAX_PAGES: Final = 10_000
+_PAGE_SECONDS: Final = DRAWN_WITHIN.total_seconds() + 5.0
 
 log = structlog.get_logger(__name__)
+
+_SEEN: Final = cast({SEEN: "1"}, JSONB)
 
 
 @dataclass(slots=True)
@@ -70,7 +75,9 @@ class _ToLabel:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    table: Table
+    """One event: a row for a table, or (without one) that the page of a click was drawn."""
+
+    table: Table | None
     values: dict[str, Any]
     payload: bytes
 
@@ -94,6 +101,8 @@ class Ingest:
         self._interval = interval
         self._tenants: dict[int, uuid.UUID] = {}
         self._to_label: dict[uuid.UUID, _ToLabel] = {}
+        self._pages: deque[tuple[float, uuid.UUID, list[uuid.UUID]]] = deque(maxlen=_MAX_PAGES)
+        """When clicks that showed a page are labelled once more: by then it was drawn, or never will be."""
         self.stats = IngestStats()
 
     async def run(self) -> None:
@@ -137,7 +146,7 @@ class Ingest:
                 await self._take(batch.payloads)
             await asyncio.to_thread(self._reader.acknowledge, batch)
             handled += len(batch.payloads)
-        if self._to_label:
+        if self._to_label or self._pages:
             await self._label()
         return handled
 
@@ -158,19 +167,26 @@ class Ingest:
                 continue
             await self._insert(tenant_id, rows)
             clicks = [row.values["id"] for row in rows if row.table is Click.__table__]
-            if clicks:
-                self._to_label.setdefault(tenant_id, _ToLabel()).clicks += clicks
+            drawn = [row.values["click"] for row in rows if row.table is None]
+            if clicks or drawn:
+                self._to_label.setdefault(tenant_id, _ToLabel()).clicks += [*clicks, *drawn]
+            pages = [row.values["id"] for row in rows if PAGE in row.values.get("signals", ())]
+            if pages:
+                self._pages.append((asyncio.get_running_loop().time() + _PAGE_SECONDS, tenant_id, pages))
         await self._label()
 
     async def _label(self) -> None:
         """Label what was taken in. Where that fails for one tenant, it is tried again later and holds up nobody."""
         now = asyncio.get_running_loop().time()
+        while self._pages and self._pages[0][0] <= now:
+            _, tenant_id, pages = self._pages.popleft()
+            self._to_label.setdefault(tenant_id, _ToLabel()).clicks += pages
         for tenant_id, waiting in list(self._to_label.items()):
             if waiting.not_before > now:
                 continue
             try:
                 async with self._database.tenant(tenant_id) as session:
-                    await label_clicks(session, waiting.clicks[:_ROWS_PER_INSERT])
+                    await label_clicks(session, waiting.clicks[:_ROWS_PER_INSERT], utc_now())
             except Exception as error:  # noqa: BLE001 - whatever it is, the clicks are stored and the others go on
                 self.stats.label_failures += 1
                 waiting.tries += 1
@@ -194,6 +210,13 @@ class Ingest:
                     if values:
                         assert isinstance(table, Table)
                         await session.execute(insert(table).on_conflict_do_nothing(), values)
+                drawn = [row.values["click"] for row in rows if row.table is None]
+                if drawn:
+                    await session.execute(
+                        update(Click)
+                        .where(Click.tenant_id == tenant_id, Click.id.in_(drawn))
+                        .values(signals=Click.signals.op("||")(_SEEN))
+                    )
                 if any(_was_stopped(row) for row in rows):
                     await notify_turned(session, tenant_id)
             self.stats.ingested += len(rows)
@@ -247,6 +270,8 @@ def _row(payload: bytes) -> tuple[int, _Row]:
     event = json.loads(payload)
     if event["v"] != VERSION:
         raise ValueError(f"version {event['v']}")
+    if event["kind"] == "seen":
+        return int(event["tenant"]), _Row(None, {"click": uuid.UUID(event["click"])}, payload)
     values: dict[str, Any] = {
         "id": uuid.UUID(event["id"]),
         "at": datetime.fromtimestamp(event["at"], UTC),
@@ -266,7 +291,7 @@ def _row(payload: bytes) -> tuple[int, _Row]:
             "evidence": event["evidence"],
             "user_agent": event["agent"],
             "client_address": event.get("address"),
-            "signals": dict(signals),
+            "signals": dict(signals) | {name: "1" for name in (PAGE, DATACENTRE) if event.get(name) is True},
         }
         table = Click.__table__
     elif event["kind"] == "report":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Row, and_, or_, select, text, update
@@ -19,9 +19,13 @@ from app.gateway.models import Click
 
 MAX_CLICKS: Final = 2_000
 MAX_NEAR: Final = 100
+DRAWN_WITHIN: Final = timedelta(seconds=60)
+"""A browser asks for a page's picture at once; after so long it never will."""
 
 # The table belongs to a sibling package (protection), which the gateway does not import.
 _DELIVERED = text("SELECT id, COALESCE(received_at, seen_at) AS at FROM messages WHERE id = ANY(:ids)")
+PAGE, SEEN, DATACENTRE = "page", "seen", "datacentre"
+"""Signals that are no headers: a page with a picture answered the click, the picture was asked for, where from."""
 _COLUMNS = (
     Click.id,
     Click.at,
@@ -37,12 +41,13 @@ _COLUMNS = (
 )
 
 
-async def label_clicks(session: AsyncSession, new: Sequence[uuid.UUID]) -> int:
+async def label_clicks(session: AsyncSession, new: Sequence[uuid.UUID], now: datetime | None = None) -> int:
     """Label clicks that were just taken in, and earlier ones of the same messages.
 
     Args:
         session: Sees one tenant; the labels are written with its transaction.
         new: Which clicks are new.
+        now: Aware UTC; None: it is too early to tell which pages are never drawn.
 
     Returns:
         How many labels changed.
@@ -53,7 +58,7 @@ async def label_clicks(session: AsyncSession, new: Sequence[uuid.UUID]) -> int:
     messages = sorted({row.message_id for row in fresh if row.message_id is not None})
     rows = await _around(session, fresh, messages)
     delivered = {row.id: row.at for row in await session.execute(_DELIVERED, {"ids": messages})} if messages else {}
-    traces = {row.id: _trace(row, delivered) for row in rows}
+    traces = {row.id: _trace(row, delivered, now) for row in rows}
     by_message: dict[int | None, list[ClickTrace]] = defaultdict(list)
     by_program: dict[tuple[str, str], list[ClickTrace]] = defaultdict(list)
     for trace in traces.values():
@@ -92,7 +97,14 @@ async def _around(session: AsyncSession, fresh: Sequence[Row[Any]], messages: li
     return (await session.execute(query)).all()
 
 
-def _trace(row: Row[Any], delivered: dict[int, datetime]) -> ClickTrace:
+def _drawn(row: Row[Any], now: datetime | None) -> bool | None:
+    if SEEN in row.signals:
+        return True
+    late = now is not None and now - row.at > DRAWN_WITHIN
+    return False if PAGE in row.signals and late else None
+
+
+def _trace(row: Row[Any], delivered: dict[int, datetime], now: datetime | None) -> ClickTrace:
     return ClickTrace(
         at=row.at,
         message=row.message_id,
@@ -103,4 +115,6 @@ def _trace(row: Row[Any], delivered: dict[int, datetime]) -> ClickTrace:
         action=row.action,
         headers={name: str(value) for name, value in row.signals.items()},
         delivered_at=delivered.get(row.message_id),
+        drawn=_drawn(row, now),
+        datacentre=DATACENTRE in row.signals,
     )

@@ -1,4 +1,4 @@
-"""Limits per token and per address, in fixed memory."""
+"""Limits per token, per address and per tenant, in fixed memory."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Limits:
         per_address: Requests from one network address. A big office is one address.
         broken_per_address: Links that do not open, from one address: guessing is stopped far sooner.
         forms_per_token: What is said on the pages of one link.
+        per_tenant: Clicks on the links of one tenant, in one process: a flood of one must not slow the others.
     """
 
     window_seconds: float = 10.0
@@ -30,6 +31,7 @@ class Limits:
     per_address: int = 3_000
     broken_per_address: int = 100
     forms_per_token: int = 10
+    per_tenant: int = 10_000
 
 
 class Counter:

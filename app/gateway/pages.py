@@ -86,14 +86,32 @@ def _source_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def render(view: View, words: Translator, snapshot: PolicySnapshot | None = None) -> Page:
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Pictures of a page.
+
+    Attributes:
+        logo: Path of the tenant's logo; empty: none.
+        drawn: Path of the picture that says that the page was drawn; empty: none.
+    """
+
+    logo: str = ""
+    drawn: str = ""
+
+
+NO_FRAME: Final = Frame()
+
+
+def render(view: View, words: Translator, snapshot: PolicySnapshot | None = None, frame: Frame | None = None) -> Page:
     """Make a page.
 
     Args:
         view: What it says.
         words: The reader's language.
         snapshot: The tenant whose name and words are shown; None: nobody's.
+        frame: Its pictures; None: none.
     """
+    frame = frame or NO_FRAME
     accent = snapshot.words.accent if snapshot is not None else ""
     css, css_hash = _style(accent)
     script, script_hash = _script()
@@ -105,6 +123,8 @@ def render(view: View, words: Translator, snapshot: PolicySnapshot | None = None
             lang=words.locale,
             css=css,
             script=script,
+            logo=frame.logo,
+            drawn=frame.drawn,
             org=readable(snapshot.name, 80) if snapshot is not None else "",
             contact=readable(snapshot.words.contact, 200) if snapshot is not None else "",
             note=readable(snapshot.words.note, 400) if snapshot is not None else "",
@@ -115,8 +135,9 @@ def render(view: View, words: Translator, snapshot: PolicySnapshot | None = None
     # Chromium applies form-action to the redirects after a form, too; the button that goes on to the
     # destination needs it wide (https://github.com/w3c/webappsec-csp/issues/8).
     actions = "'self' http: https:" if view.leaves else "'self'"
+    images = "img-src 'self'; " if frame.logo or frame.drawn else ""
     policy = (
-        f"default-src 'none'; style-src {css_hash}; script-src {script_hash}; form-action {actions}; "
+        f"default-src 'none'; {images}style-src {css_hash}; script-src {script_hash}; form-action {actions}; "
         "base-uri 'none'; frame-ancestors 'none'"
     )
     headers = (

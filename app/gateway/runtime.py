@@ -10,6 +10,7 @@ from app.gateway.deps import GatewayDeps
 from app.gateway.ingest import Ingest
 from app.gateway.limits import Limits
 from app.gateway.lookups import DeliveryFindings, StoredPayloads
+from app.gateway.networks import Networks
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
@@ -64,6 +65,7 @@ def build_gateway(
         asker=open_desk(settings),
         clock=clock,
         limits=limits or Limits(),
+        datacentres=Networks.read(settings.datacentre_networks),
     )
     if database is None:
         return create_gateway(deps)
@@ -81,6 +83,7 @@ def build_gateway(
             asker=deps.asker,
             clock=clock,
             limits=deps.limits,
+            datacentres=deps.datacentres,
             background=(lambda: snapshots.follow(database), ingest.run, FeedFollower(database, settings.data_dir).run),
         )
     )

@@ -202,6 +202,22 @@ def broken(words: Translator) -> View:
     )
 
 
+def expired(url: str, words: Translator) -> View:
+    """A genuine link that has outlived the time for which the organisation lets links work."""
+    _ = words.gettext
+    return View(
+        page="expired",
+        tone="info",
+        word=_("Expired"),
+        heading=_("This link has expired"),
+        lines=(
+            _("It stood in an old message, and your organisation lets links work for a limited time only."),
+            _("If you still need the page, ask the sender for a new link, or your administrator for help."),
+        ),
+        where=destination(url),
+    )
+
+
 def unavailable(words: Translator) -> View:
     """A link whose stored target cannot be read now."""
     _ = words.gettext

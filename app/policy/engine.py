@@ -107,6 +107,8 @@ class PageWords:
     note: str = ""
     accent: str = ""
     block_url: str = ""
+    logo: str = ""
+    """A PNG in base64; see ``app.gateway.assets``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class PolicySnapshot:
         own_domains: The tenant's mail domains: their links are not rewritten.
         words: For the pages.
         keep_address: Whether a click's record holds the client address (L23).
+        expired_below: Links of messages with a lower number have outlived the tenant's time for links; 0: none has.
     """
 
     tenant_no: int
@@ -141,6 +144,7 @@ class PolicySnapshot:
     own_domains: frozenset[str] = frozenset()
     words: PageWords = PageWords()
     keep_address: bool = False
+    expired_below: int = 0
     problems: tuple[str, ...] = field(default=(), init=False, compare=False)
     _by_host: Mapping[str, tuple[_Compiled, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _expressions: tuple[_Compiled, ...] = field(default=(), init=False, repr=False, compare=False)
@@ -257,6 +261,7 @@ class PolicySnapshot:
             "own_domains": sorted(self.own_domains),
             "words": {name: getattr(self.words, name) for name in PageWords.__dataclass_fields__},
             "keep_address": self.keep_address,
+            "expired_below": self.expired_below,
         }
 
     @classmethod
@@ -279,6 +284,7 @@ class PolicySnapshot:
             own_domains=frozenset(map(str, data["own_domains"])),
             words=page_words(data["words"]),
             keep_address=bool(data["keep_address"]),
+            expired_below=int(data.get("expired_below", 0)),
         )
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.service import record
+from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
 from app.policy.engine import LIST_ACTIONS, ListRule, PolicySnapshot, level_actions, page_words
@@ -26,6 +28,7 @@ from app.tenants.models import Domain, Tenant
 CHANNEL: Final = "postern_policy"
 MAX_ENTRIES: Final = 20_000
 MAX_NOTE: Final = 300
+MAX_LINK_DAYS: Final = 36_500
 
 Audit = Callable[[AsyncSession, Actor, str, str, Mapping[str, Any] | None], Awaitable[None]]
 """Writes one line of the audit log in the session's transaction."""
@@ -205,7 +208,8 @@ async def load_snapshot(session: AsyncSession, tenant_id: uuid.UUID) -> PolicySn
 
     The tenant's settings used are those under ``gateway``: ``levels`` (verdict level -> ``redirect``, ``warn``,
     ``block`` or ``lock``), ``failure`` (``open`` or ``closed``), ``keep_address`` (bool), ``rewrite_own_domains``
-    (bool) and ``words`` (``locale``, ``contact``, ``note``, ``accent``, ``block_url``).
+    (bool), ``link_days`` (for so many days a link works; 0: for good) and ``words`` (``locale``, ``contact``, ``note``,
+    ``accent``, ``block_url``, ``logo``).
 
     Raises:
         NotFound: No such tenant.
@@ -216,7 +220,11 @@ async def load_snapshot(session: AsyncSession, tenant_id: uuid.UUID) -> PolicySn
     entries = await session.scalars(select(ListEntry).order_by(ListEntry.position, ListEntry.id))
     domains = await session.scalars(select(Domain.name))
     rules = tuple(ListRule(row.id, row.action, row.kind, row.pattern, row.position) for row in entries)
-    return make_snapshot(tenant_id, tenant.no, tenant.name, tenant.settings, rules, frozenset(domains))
+    settings = tenant.settings.get("gateway")
+    expired_below = await _expired_below(session, settings.get("link_days")) if isinstance(settings, Mapping) else 0
+    return make_snapshot(
+        tenant_id, tenant.no, tenant.name, tenant.settings, rules, frozenset(domains), expired_below=expired_below
+    )
 
 
 def make_snapshot(
@@ -226,6 +234,8 @@ def make_snapshot(
     stored: Mapping[str, Any],
     rules: tuple[ListRule, ...],
     domains: frozenset[str],
+    *,
+    expired_below: int = 0,
 ) -> PolicySnapshot:
     """A snapshot of what is stored.
 
@@ -236,6 +246,7 @@ def make_snapshot(
         stored: ``tenants.settings``; see :func:`load_snapshot`.
         rules: The lists, by position.
         domains: The tenant's mail domains.
+        expired_below: See :class:`app.policy.engine.PolicySnapshot`; of no use at delivery.
     """
     settings = stored.get("gateway")
     settings = settings if isinstance(settings, Mapping) else {}
@@ -249,7 +260,25 @@ def make_snapshot(
         own_domains=frozenset() if settings.get("rewrite_own_domains") else domains,
         words=page_words(settings.get("words")),
         keep_address=settings.get("keep_address") is True,
+        expired_below=expired_below,
     )
+
+
+# The table belongs to a package above (protection). Numbers grow with time, so one number says which links are too
+# old: a gateway without the database decides by it, and a link needs no date.
+_OLDEST_IN_TIME = text("SELECT id FROM messages WHERE seen_at >= :since ORDER BY seen_at LIMIT 1")
+_NEWEST_TOO_OLD = text("SELECT id FROM messages WHERE seen_at < :since ORDER BY seen_at DESC LIMIT 1")
+
+
+async def _expired_below(session: AsyncSession, days: object) -> int:
+    if not isinstance(days, int) or isinstance(days, bool) or days <= 0:
+        return 0
+    since = {"since": utc_now() - timedelta(days=min(days, MAX_LINK_DAYS))}
+    oldest = await session.scalar(_OLDEST_IN_TIME, since)
+    if oldest is not None:
+        return int(oldest)
+    newest = await session.scalar(_NEWEST_TOO_OLD, since)
+    return 0 if newest is None else int(newest) + 1
 
 
 async def _lock_list(session: AsyncSession) -> None:

@@ -58,6 +58,10 @@ class SnapshotStore:
             found = PolicySnapshot(tenant_no)
         return found
 
+    def has(self, tenant_no: int) -> bool:
+        """Whether the tenant is known; asks for nothing where it is not."""
+        return tenant_no in self._by_no
+
     def tenant_id(self, tenant_no: int) -> uuid.UUID | None:
         """The tenant's id, where it is known."""
         found = self._by_no.get(tenant_no)

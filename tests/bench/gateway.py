@@ -67,7 +67,7 @@ port, folder = int(sys.argv[1]), Path(sys.argv[2])
 settings = Settings(data_dir=folder, gateway_url=f"http://127.0.0.1:{port}", _env_file=None)
 many = 1 << 40
 gateway = build_gateway(
-    settings, KeyRing({1: bytes(range(32))}), None, limits=Limits(per_token=many, per_address=many)
+    settings, KeyRing({1: bytes(range(32))}), None, limits=Limits(per_token=many, per_address=many, per_tenant=many)
 )
 rules = tuple(ListRule(n, "block", "wildcard", f"blocked{n}.example", n) for n in range(1000))
 gateway.deps.snapshots.put(PolicySnapshot(1001, name="Contoso", rules=rules))
