@@ -21,8 +21,22 @@ EVERY_SECONDS = 0.002
 
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("SDK", ("/msgraph", "/kiota", "/googleapiclient/", "/google/auth", "/azure/", "/msal/", "/std_uritemplate/")),
-    ("HTTP", ("/httpx/", "/httpcore/", "/h11/", "/connectors/base/http", "/anyio/", "ssl.py", "/uvicorn/")),
-    ("database", ("/sqlalchemy/", "/psycopg", "/app/kit/db")),
+    (
+        "HTTP",
+        (
+            "/httpx/",
+            "/httpcore/",
+            "/h11/",
+            "/aiohttp/",
+            "/yarl/",
+            "/connectors/base/http",
+            "/connectors/base/wire",
+            "/anyio/",
+            "ssl.py",
+            "/uvicorn/",
+        ),
+    ),
+    ("database", ("/sqlalchemy/", "/psycopg", "/app/kit/db", "/app/kit/at_once")),
     ("jobs", ("/procrastinate/", "/app/kit/jobs", "/app/protection/fairness", "/app/protection/queue")),
     ("transform", ("/app/messages/", "/app/links/", "/app/policy/", "/turbohtml/", "/cryptography/")),
     ("verify", ("/connectors/base/verify", "/connectors/google/marker", "/connectors/google/copies")),
@@ -111,7 +125,6 @@ class Sampler:
 
 def _layer_of(file: str) -> str | None:
     return next((name for name, marks in LAYERS if any(mark in file for mark in marks)), None)
-
 
 
 class Counted:
