@@ -201,10 +201,10 @@ class TaxiiSource:
 
     async def _collections(self, client: SourceClient) -> list[str]:
         """Addresses of the collections to poll."""
-        address = self._config.address
+        address = _folder(self._config.address)
         found = await self._get(client, address)
         if "can_read" in found:
-            return [_folder(address)]
+            return [address]
         roots = [address]
         if "api_roots" in found or "default" in found:
             chosen = found.get("default") or next(iter(found.get("api_roots") or []), None)
