@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -69,6 +70,7 @@ def serve(
     snapshots: tuple[PolicySnapshot, ...] = (),
     limits: Limits | None = None,
     fetcher: SafeFetcher | None = None,
+    **more: Any,
 ) -> Iterator[Served]:
     """Serve a gateway on a free port in a thread of its own."""
     listener = socket.socket()
@@ -76,14 +78,14 @@ def serve(
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     feed = folder / "feed.tsv"
     feed.touch()
-    settings = Settings(
-        data_dir=folder,
-        gateway_url=url,
-        feed_file=feed,
-        click_ingest_ms=20,
-        check_pages=fetcher is not None,
-        _env_file=None,
-    )
+    values: dict[str, Any] = {
+        "data_dir": folder,
+        "gateway_url": url,
+        "feed_file": feed,
+        "click_ingest_ms": 20,
+        "check_pages": fetcher is not None,
+    }
+    settings = Settings(_env_file=None, **(values | more))
     ready = threading.Event()
     made: list[Gateway] = []
     server: list[uvicorn.Server] = []

@@ -327,3 +327,48 @@ def test_what_is_filled_in_is_judged_and_not_recorded(served: Served) -> None:
 def test_fields_after_an_ordinary_link_do_not_change_where_it_leads(served: Served) -> None:
     answer = httpx.get(f"{served.link('https://good.example/p?x=1')}?x=2")
     assert answer.headers["location"] == "https://good.example/p?x=1"
+
+
+def test_a_link_of_a_message_that_is_too_old_has_expired(tmp_path: Path, keyring: KeyRing) -> None:
+    aging = PolicySnapshot(1001, name="Contoso", expired_below=500)
+    with serve(tmp_path, keyring, snapshots=(aging,)) as served:
+        old, young = (
+            served.link("https://good.example/", message_no=499),
+            served.link("https://g.example/", message_no=500),
+        )
+        for method in ("GET", "POST"):
+            answer = httpx.request(method, old)
+            assert answer.status_code == 410
+            assert 'data-page="expired"' in answer.text
+            assert "location" not in answer.headers
+        assert httpx.head(old).status_code == 410
+        assert httpx.get(young).status_code == 302
+        assert [event["action"] for event in events(served)] == ["expired", "expired", "redirect"]
+
+
+def test_the_flood_of_one_tenant_is_answered_kindly_and_stops_nobody_elses_links(
+    tmp_path: Path, keyring: KeyRing
+) -> None:
+    snapshots = tuple(PolicySnapshot(number, name=str(number)) for number in (1001, 1002))
+    with serve(tmp_path, keyring, snapshots=snapshots, limits=Limits(per_tenant=20)) as served:
+        with httpx.Client() as client:
+            answers = [client.get(served.link(f"https://good.example/{number}")) for number in range(30)]
+            others = [client.get(served.link(f"https://g.example/{n}", tenant_no=1002)) for n in range(10)]
+        assert [answer.status_code for answer in answers].count(302) == 20
+        assert {answer.status_code for answer in others} == {302}
+        last = answers[-1]
+        assert (last.status_code, last.headers["retry-after"]) == (429, "60")
+        assert 'data-page="limited"' in last.text
+        assert (served.gateway.stats.limited, served.gateway.stats.limited_tenant) == (10, 10)
+
+
+def test_a_click_from_a_data_centre_says_so_and_the_address_is_not_kept_for_it(
+    tmp_path: Path, keyring: KeyRing
+) -> None:
+    networks = tmp_path / "networks.txt"
+    networks.write_text("127.0.0.0/8\n")
+    with serve(tmp_path, keyring, snapshots=(SNAPSHOT,), datacentre_networks=networks) as served:
+        httpx.get(served.link("https://good.example/"))
+        (event,) = events(served)
+    assert event["datacentre"] is True
+    assert "address" not in event

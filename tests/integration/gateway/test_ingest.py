@@ -11,19 +11,31 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.gateway.events import Subject, click_event, client_part, judged_part, report_event
+from app.gateway import ingest as ingest_module
+from app.gateway.events import (
+    Subject,
+    click_event,
+    client_part,
+    event_id,
+    judged_part,
+    report_event,
+    seen_event,
+)
 from app.gateway.ingest import Ingest
 from app.gateway.models import Click, ClickReport
 from app.kit.clock import utc_now
 from app.kit.crypto import KeyRing
-from app.kit.db import Database
+from app.kit.db import Database, tenant_of
 from app.kit.postgres import DatabaseUrls
 from app.kit.spool import SpoolWriter
 from app.kit.spool_reader import SpoolReader
@@ -301,3 +313,84 @@ async def test_clicks_are_labelled_as_of_people_or_programs(tmp_path: Path, data
     assert found["301"].automated
     assert "9 links of the message" in found["301"].automated_reasons[0]
     assert not found["100"].automated
+
+
+async def test_labels_that_fail_for_one_tenant_hold_up_nobodys_clicks_and_are_made_good(
+    tmp_path: Path, database: Database, tenant_no: int, database_urls: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = uuid.uuid4()
+    with psycopg.connect(database_urls.owner, autocommit=True) as connection:
+        row = connection.execute(
+            "INSERT INTO tenants (tenant_id, name, provider, external_id) VALUES (%s, 'Fabrikam', 'google', 'y') "
+            "RETURNING no",
+            (other,),
+        ).fetchone()
+    assert row is not None
+    real, broken = ingest_module.label_clicks, [True]
+
+    async def label_clicks(session: AsyncSession, *more: Any) -> int:
+        if broken[0] and tenant_of(session) == TENANT:
+            raise ValueError("something odd in a click")
+        return await real(session, *more)
+
+    monkeypatch.setattr(ingest_module, "label_clicks", label_clicks)
+    monkeypatch.setattr(ingest_module, "_RETRY_SECONDS", (0.0,))
+    automated = click_event(
+        Subject(tenant_no, 3, 7),
+        utc_now(),
+        judged_part(
+            url="https://g.example/", host="g.example", level="unknown", action="redirect", rule="", evidence=[]
+        ),
+        client_part("curl/8.5", {}),
+        None,
+    )
+    await _spool(tmp_path, [automated, click(int(row[0]))])
+    ingest = Ingest(SpoolReader(tmp_path), database, SnapshotStore())
+    assert await ingest.once() == 2
+    assert ingest.stats.ingested == 2
+    assert ingest.stats.label_failures > 0
+    async with database.tenant(other) as session:
+        assert (await session.scalars(select(Click))).one().automated_reasons != []
+    assert [found.automated for found in await _clicks(database)] == [False]
+    broken[0] = False
+    await ingest.once()
+    assert [found.automated for found in await _clicks(database)] == [True]
+    assert ingest.stats.unlabelled == 0
+
+
+async def test_labels_that_never_succeed_are_given_up_and_counted(
+    tmp_path: Path, database: Database, tenant_no: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def label_clicks(session: AsyncSession, *more: Any) -> int:
+        raise ValueError("something odd in a click")
+
+    monkeypatch.setattr(ingest_module, "label_clicks", label_clicks)
+    monkeypatch.setattr(ingest_module, "_RETRY_SECONDS", (0.0,))
+    await _spool(tmp_path, [click(tenant_no)])
+    ingest = Ingest(SpoolReader(tmp_path), database, SnapshotStore())
+    for _ in range(2 * ingest_module.LABEL_TRIES):
+        await ingest.once()
+    assert (ingest.stats.label_failures, ingest.stats.unlabelled) == (ingest_module.LABEL_TRIES, 1)
+    assert len(await _clicks(database)) == 1
+
+
+async def test_a_drawn_page_is_noted_with_its_click_and_counts_for_a_person(
+    tmp_path: Path, database: Database, tenant_no: int
+) -> None:
+    def page(number: str, at: datetime) -> bytes:
+        judged = judged_part(
+            url="https://g.example/", host="g.example", level="suspicious", action="warn", rule="", evidence=[]
+        )
+        client = client_part("Mozilla/5.0 Firefox/80.0", {})
+        return click_event(Subject(tenant_no, 3, 0), at, judged, client, None, number=number, page=True)
+
+    drawn, never = event_id(), event_id()
+    long_ago = utc_now() - timedelta(minutes=5)
+    await _spool(tmp_path, [page(drawn, long_ago), page(never, long_ago), seen_event(tenant_no, drawn, long_ago)])
+    ingest = Ingest(SpoolReader(tmp_path), database, SnapshotStore())
+    await ingest.once()
+    found = {row.id.hex: row for row in await _clicks(database)}
+    assert found[drawn].signals["seen"] == "1"
+    assert "seen" not in found[never].signals
+    assert any("drawn by a browser" in reason for reason in found[drawn].automated_reasons)
+    assert any("never drawn" in reason for reason in found[never].automated_reasons)

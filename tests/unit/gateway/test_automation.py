@@ -156,3 +156,18 @@ def test_a_newsletter_read_by_colleagues_is_not_a_scanner() -> None:
 def test_any_request_gets_a_label(agent: str, headers: dict[str, str]) -> None:
     found = label(trace(agent, headers))
     assert 0 <= found.score <= 100
+
+
+def test_a_page_that_is_never_drawn_speaks_for_a_program_and_a_drawn_one_for_a_person() -> None:
+    fetched = trace(CHROME, FROM_APP, action="warn")
+    scores = {drawn: label(trace(CHROME, BARE, action="warn", drawn=drawn)).score for drawn in (True, None, False)}
+    assert scores[True] < scores[None] < scores[False]
+    assert not label(fetched).automated
+    assert any("never drawn" in reason for reason in label(trace(CHROME, BARE, action="warn", drawn=False)).reasons)
+
+
+def test_a_data_centre_alone_makes_no_click_automated_but_adds_to_other_signs() -> None:
+    assert not label(trace(CHROME, FROM_APP, datacentre=True)).automated
+    odd = {name: value for name, value in FROM_APP.items() if name != "accept-language"}
+    assert label(trace("Something/1.0", odd, datacentre=True)).automated
+    assert not label(trace("Something/1.0", FROM_APP, datacentre=False)).automated
