@@ -71,13 +71,13 @@ def make_refresher(database: Database, settings: Settings, clock: Clock) -> Refr
     )
 
 
-def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.RetryStrategy) -> None:
+def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.BaseRetryStrategy) -> None:
     """Give the Procrastinate application these tasks, bound to this process's resources.
 
     Args:
         app: The application.
         runtime: The process.
-        retry: For a database that is away.
+        retry: When a job that met an error is tried again.
     """
 
     @app.task(name=REFRESH, retry=retry)

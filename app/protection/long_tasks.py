@@ -16,13 +16,13 @@ from app.protection.turn import run_turn
 from app.protection.turn_alert import send_alert
 
 
-def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.RetryStrategy) -> None:
+def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.BaseRetryStrategy) -> None:
     """Give the Procrastinate application these tasks, bound to this process's resources.
 
     Args:
         app: The application.
         runtime: The process.
-        retry: For a database that is away.
+        retry: When a job that met an error is tried again.
     """
 
     @app.task(name=queue.BACKFILL, retry=retry)

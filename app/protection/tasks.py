@@ -6,12 +6,11 @@ import uuid
 from datetime import timedelta
 
 import procrastinate
-import psycopg
 import structlog
 from sqlalchemy import Select, delete, func, or_, select, update
-from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
 from app.protection import feed_tasks, long_tasks, onboarding, queue, subscriptions
+from app.protection.again import Again
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX
 from app.protection.reach import any_work, protected_mailboxes
@@ -39,49 +38,42 @@ _SUBSCRIBE_AGAIN_SECONDS = 60.0
 POLLS_PER_INTERVAL = 5
 """A poll takes its share of the mailboxes so many times in ``poll_seconds``."""
 
-DATABASE_AWAY = procrastinate.RetryStrategy(
-    max_attempts=100,
-    wait=1,
-    linear_wait=1,
-    retry_exceptions={OperationalError, InterfaceError, DisconnectionError, psycopg.OperationalError, OSError},
-)
-"""A job that met a database that was away is tried again, each time a second later, for more than an hour."""
-
 
 def register(app: procrastinate.App, runtime: Runtime) -> None:
     """Give the Procrastinate application its tasks, bound to this process's resources."""
+    again = Again()
 
-    @app.task(name=queue.SYNC, retry=DATABASE_AWAY)
+    @app.task(name=queue.SYNC, retry=again)
     async def sync(tenant_id: str, mailbox_id: int) -> None:
         report = await sync_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
         log.debug("mailbox.synced", mailbox=mailbox_id, looked=report.looked, stopped=report.stopped)
 
-    @app.task(name=queue.START, retry=DATABASE_AWAY)
+    @app.task(name=queue.START, retry=again)
     async def start(tenant_id: str, mailbox_id: int) -> None:
         await start_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
 
-    @app.task(name=queue.STOP, retry=DATABASE_AWAY)
+    @app.task(name=queue.STOP, retry=again)
     async def stop(tenant_id: str, mailbox_id: int) -> None:
         await stop_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
 
-    @app.task(name=queue.RENEW, retry=DATABASE_AWAY)
+    @app.task(name=queue.RENEW, retry=again)
     async def renew_one(tenant_id: str, mailbox_id: int, anew: bool) -> None:
         await renew_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, anew=anew)
 
-    @app.task(name=queue.SUBSCRIBE, retry=DATABASE_AWAY)
+    @app.task(name=queue.SUBSCRIBE, retry=again)
     async def subscribe_one(tenant_id: str, mailbox_id: int) -> None:
         await subscribe_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id)
 
-    @app.task(name=queue.RESTORE, retry=DATABASE_AWAY)
+    @app.task(name=queue.RESTORE, retry=again)
     async def restore(tenant_id: str, mailbox_id: int, run_id: int) -> None:
         await restore_mailbox(runtime, uuid.UUID(tenant_id), mailbox_id, run_id)
 
-    @app.task(name=queue.HOUSEKEEPING, retry=DATABASE_AWAY)
+    @app.task(name=queue.HOUSEKEEPING, retry=again)
     async def housekeeping(tenant_id: str, what: str) -> None:
         await HOUSEKEEPERS[what](runtime, uuid.UUID(tenant_id))
 
-    long_tasks.register(app, runtime, DATABASE_AWAY)
-    feed_tasks.register(app, runtime, DATABASE_AWAY)
+    long_tasks.register(app, runtime, again)
+    feed_tasks.register(app, runtime, again)
 
 
 async def start_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:

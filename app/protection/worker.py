@@ -10,6 +10,7 @@ import structlog
 from procrastinate.exceptions import ConnectorException
 
 from app.kit.jobs import make_app
+from app.protection.again import say_so
 from app.protection.fairness import FairJobManager
 from app.protection.feed_tasks import clear_drafts
 from app.protection.liveness import HEARTBEAT_SECONDS, LOOK_SECONDS, SILENT_SECONDS, Bereaved, Life
@@ -19,7 +20,7 @@ from app.verdicts.sources.distribution import FeedFollower
 
 log = structlog.get_logger()
 
-_KEEP_JOBS_HOURS = 24
+_KEEP_JOBS_HOURS = 7 * 24
 _CLEAN_EVERY = 400
 _AFTER_OUTAGE_SECONDS = 4.0
 
@@ -46,6 +47,7 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
                 stalled_worker_timeout=SILENT_SECONDS,
                 shutdown_graceful_timeout=10.0,
                 delete_jobs="successful",
+                worker_middleware=[say_so(runtime)],
             )
         )
         minding = asyncio.create_task(mind_the_bereaved(app, runtime))
@@ -75,7 +77,7 @@ async def mind_the_bereaved(app: procrastinate.App, runtime: Runtime) -> None:
         try:
             await bereaved.take_up()
             if rounds % _CLEAN_EVERY == 0:
-                await app.job_manager.delete_old_jobs(_KEEP_JOBS_HOURS, include_failed=False)
+                await app.job_manager.delete_old_jobs(_KEEP_JOBS_HOURS, include_failed=True, include_aborted=True)
         except (ConnectorException, psycopg.Error) as error:
             log.warning("worker.database_away", error=type(error).__name__)
             # While it was away nobody could give signs of life: the living ones come first.

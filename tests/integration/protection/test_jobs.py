@@ -6,17 +6,24 @@ import asyncio
 import uuid
 from datetime import timedelta
 
+import psycopg
 import pytest
+from procrastinate import RetryDecision
 from procrastinate.jobs import Job, Status
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.jobs import defer, make_app
 from app.protection import queue
+from app.protection.again import Again
 from app.protection.fairness import FairJobManager
 from app.protection.liveness import Bereaved, Life
-from tests.integration.protection.world import Organisation
+from app.protection.models import MailboxRow
+from app.protection.runtime import Runtime
+from app.protection.sync import SyncReport, sync_mailbox
+from app.protection.worker import run_worker
+from tests.integration.protection.world import Organisation, mail
 
 pytestmark = pytest.mark.anyio
 
@@ -201,3 +208,63 @@ async def test_a_worker_that_was_thought_dead_does_not_end_its_successors_job(da
         assert await jobs(database) == [("some.task", "doing")]
         await manager.finish_job(again, Status.SUCCEEDED, delete_job=True)
         assert await jobs(database) == []
+
+
+async def test_a_job_that_meets_an_error_of_ours_is_seen_at_its_mailbox_and_tried_again(
+    organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = organisation.runtime
+    mailbox = await organisation.mailbox_id(organisation.people[0])
+    organisation.deliver(organisation.people[0], mail(organisation.people[0]))
+    tries = 0
+
+    async def sometimes(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> SyncReport:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise KeyError("a mistake in our code")
+        box = await row()
+        assert "KeyError" in box.error and box.failures == 1
+        return await sync_mailbox(runtime, tenant_id, mailbox_id)
+
+    async def row() -> MailboxRow:
+        async with runtime.db.tenant(organisation.tenant_id) as session:
+            return (await session.scalars(select(MailboxRow).where(MailboxRow.id == mailbox))).one()
+
+    monkeypatch.setattr("app.protection.tasks.sync_mailbox", sometimes)
+    monkeypatch.setattr("app.protection.again._FIRST_SECONDS", 0.05)
+    async with runtime.db.untenanted() as session:
+        await session.execute(text("DELETE FROM procrastinate_jobs"))
+    async with runtime.db.tenant(organisation.tenant_id) as session:
+        await queue.defer_sync(session, organisation.tenant_id, mailbox, notified=True)
+    working = asyncio.create_task(run_worker(runtime, asyncio.Event()))
+    try:
+        while [message.state for message in await organisation.messages()] != ["protected"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    finally:
+        runtime.stopping.set()
+        await working
+    assert tries >= 2
+    box = await row()
+    assert (box.error, box.failures) == ("", 0)
+
+
+def decided(exception: BaseException, attempts: int = 0, priority: int = 0) -> RetryDecision | None:
+    job = Job(id=1, queue="q", lock="l", queueing_lock="ql", task_name="t", attempts=attempts, priority=priority)
+    return Again().get_retry_decision(exception=exception, job=job)
+
+
+def test_a_job_waits_ever_longer_after_an_error_of_ours_and_is_given_up_one_day() -> None:
+    before = utc_now()
+    first, later = decided(KeyError(), priority=10), decided(KeyError(), attempts=12, priority=-20)
+    assert first is not None and first.retry_at is not None and first.retry_at < before + timedelta(seconds=5)
+    assert first.priority == queue.PUT_OFF_PRIORITY
+    assert later is not None and later.retry_at is not None and later.retry_at > before + timedelta(minutes=4)
+    assert later.priority == -20
+    assert decided(KeyError(), attempts=20) is None
+
+
+def test_a_job_that_met_no_database_or_a_stopping_worker_is_never_given_up() -> None:
+    for error in (psycopg.OperationalError(), OSError(), asyncio.CancelledError()):
+        decision = decided(error, attempts=10_000, priority=10)
+        assert decision is not None and decision.priority == 10
