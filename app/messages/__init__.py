@@ -3,10 +3,11 @@
 Pure: bytes in, bytes out; no I/O. See ``docs/what-is-rewritten.md`` for every case.
 """
 
+from app.messages.bodies import inspect_body, transform_body
 from app.messages.classify import classify
 from app.messages.marker import strip_marker
 from app.messages.restore import restore, restore_body
-from app.messages.transform import transform, transform_body
+from app.messages.transform import inspect, transform
 from app.messages.types import (
     BodyResult,
     Finding,
@@ -42,6 +43,8 @@ __all__ = [
     "TransformResult",
     "TransformWarning",
     "classify",
+    "inspect",
+    "inspect_body",
     "restore",
     "restore_body",
     "strip_marker",

@@ -17,7 +17,11 @@ _SHOWN = {
     "text/rtf": "rich text",
     "application/rtf": "rich text",
 }
-_NO_LINKS = ("audio/", "video/", "font/")
+_NO_LINKS = (
+    *("audio/", "video/", "font/"),
+    *("application/pkcs7-signature", "application/x-pkcs7-signature", "application/pgp-signature"),
+    "application/pgp-keys",
+)
 
 
 class Role(Enum):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.messages import embedded
+from app.messages import embedded, leaving
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView, View, decode_whole, open_view
 from app.messages.classify import classify_parts, is_armoured
@@ -19,7 +19,6 @@ from app.messages.settle import settled
 from app.messages.transfer import Body, RawSplice, Splice
 from app.messages.transfer_base64 import Base64Body, is_mislabelled, open_body
 from app.messages.types import (
-    BodyResult,
     LinkAction,
     LinkKind,
     RewrittenLink,
@@ -59,12 +58,32 @@ def transform(raw: bytes, plan: TransformPlan) -> TransformResult:
     structure = parse(raw)
     reason = classify_parts(raw, structure)
     if reason is not None:
-        return TransformResult(raw, changed=False, skipped=reason)
+        return _left_alone(raw, structure, plan, reason)
     message = _Message(raw, structure, plan, 0)
     done = message.run()
     if not done.changed or not message.is_odd:
         return done
     return settled(raw, done, lambda content: _Message(content, parse(content), plan, 0).run(), plan.open_link)
+
+
+def inspect(raw: bytes, plan: TransformPlan, reason: str) -> TransformResult:
+    """Report the links of a message that must not be changed for a reason that its source does not tell.
+
+    Args:
+        raw: The message.
+        plan: Tells how links are judged.
+        reason: Why it is left alone, such as the provider's word that it is signed.
+    """
+    return _left_alone(raw, parse(raw), plan, reason)
+
+
+def _left_alone(raw: bytes, structure: Structure, plan: TransformPlan, reason: SkipReason | str) -> TransformResult:
+    skipped = reason if isinstance(reason, SkipReason) else None
+    if skipped is SkipReason.EMPTY:
+        return TransformResult(raw, changed=False, skipped=skipped)
+    message = _Message(raw, structure, leaving.reporting(plan), 0)
+    message.run()
+    return message.as_left(reason, skipped)
 
 
 class _Message:
@@ -128,6 +147,23 @@ class _Message:
             findings=tuple(writer.findings),
         )
 
+    def as_left(self, reason: SkipReason | str, skipped: SkipReason | None) -> TransformResult:
+        """What was found in a message that is given out as it came."""
+        writer = self.writer
+        links = leaving.left(writer.links)
+        warning = leaving.warning(links, "", reason)
+        # One sentence for the message: those of its parts say the same.
+        warnings = [w for w in writer.warnings if w.code not in ("links_left", "pgp_inline")]
+        return TransformResult(
+            self.raw,
+            False,
+            links,
+            (*warnings, warning) if warning else tuple(warnings),
+            skipped,
+            None,
+            tuple(writer.findings),
+        )
+
     def _reshaped(self, separated: Sequence[Part]) -> bool:
         """Whether the changed message would be taken apart otherwise than the original."""
         after = parse(undo_record.apply(self.raw, self.raw_splices)).walk()
@@ -160,6 +196,10 @@ class _Message:
         self.is_odd = self.is_odd or _is_odd(body, view) or (is_html and is_doubtful(body.data, part.charset))
         if role is Role.TEXT and is_armoured(body.data):
             self.writer.warn("pgp_inline", part.path, "The text is signed or encrypted with PGP and was left as it is.")
+            if view is not None:
+                before = len(self.writer.links)
+                self.writer.report(view, part.path, LinkKind.TEXT, is_html=False)
+                self._say_left(self.writer.links[before:], part, SkipReason.PGP_INLINE)
             return
         if report_only and view is not None:
             self.writer.report(view, part.path, LinkKind.ATTACHMENT, is_html=True)
@@ -218,10 +258,12 @@ class _Message:
         if body is None:
             return
         structure = parse(body.data)
-        if classify_parts(body.data, structure) is not None:
-            return
-        inner = _Message(body.data, structure, self.plan, self.depth + 1)
+        reason = classify_parts(body.data, structure)
+        plan = self.plan if reason is None else leaving.reporting(self.plan)
+        inner = _Message(body.data, structure, plan, self.depth + 1)
         done = inner.run()
+        if reason is not None:
+            done = inner.as_left(reason, reason)
         self.is_odd = self.is_odd or inner.is_odd
         for found in done.links:
             link = replace(found.link, part=f"{part.path}.{found.link.part}")
@@ -230,6 +272,11 @@ class _Message:
             self.writer.warn(warning.code, f"{part.path}.{warning.part}", warning.message)
         if done.changed:
             self._add(part, body.write([Splice(s.start, s.end, s.new, token=False) for s in inner.raw_splices]))
+
+    def _say_left(self, links: Sequence[RewrittenLink], part: Part, reason: SkipReason) -> None:
+        warning = leaving.warning(links, part.path, reason)
+        if warning is not None:
+            self.writer.warnings.append(warning)
 
     def _add(self, part: Part, made: list[RawSplice]) -> None:
         offset = part.body_start
@@ -311,43 +358,4 @@ def unsubscribe_in(value: bytes) -> frozenset[str]:
     return frozenset(hit[1].decode("latin-1") for hit in _ANGLE.finditer(value) if hit[1][:4].lower() == b"http")
 
 
-def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResult:
-    """Rewrite the links of a message body that is text already, as Microsoft Graph gives and takes it.
-
-    Args:
-        content: The body.
-        is_html: Whether it is HTML rather than plain text.
-        plan: What to do.
-
-    Returns:
-        The body with its links replaced. Never raises for what the body holds.
-    """
-    if not is_html and ("-----BEGIN PGP SIGNED MESSAGE" in content or "-----BEGIN PGP MESSAGE" in content):
-        return BodyResult(content, changed=False, skipped=SkipReason.PGP_INLINE)
-    view = StringView(content)
-    writer = Writer(plan, frozenset(plan.unsubscribe))
-    pictures = embedded.Pictures(writer)
-    if is_html:
-        changes = writer.html(view, "1", view.bytes_of) + pictures.in_markup(view, "1")
-    else:
-        changes = writer.text(view, "1", view.bytes_of)
-        pictures.in_text(view, "1")
-    made = [RawSplice(s.start, s.end, s.new, s.token) for s in splices(view, changes)]
-    pieces: list[str] = []
-    at = 0
-    for splice in made:
-        pieces += (content[at : splice.start], splice.new.decode("utf-8", "surrogatepass"))
-        at = splice.end
-    pieces.append(content[at:])
-    new = "".join(pieces)
-    return BodyResult(
-        new,
-        changed=new != content,
-        links=tuple(writer.links),
-        warnings=tuple(writer.warnings),
-        undo=undo_record.make_text(content, made, new),
-        findings=tuple(writer.findings),
-    )
-
-
-__all__ = ["transform", "transform_body", "unsubscribe_in", "unsubscribe_targets"]
+__all__ = ["inspect", "transform", "unsubscribe_in", "unsubscribe_targets"]

@@ -7,7 +7,6 @@ the journal, never from the start (``gmail.md``, "Replacing a message"; ``graph.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -22,9 +21,8 @@ from app.kit.at_once import Statement
 from app.kit.db import tenant_of
 from app.kit.errors import NotFound
 from app.links.mint import Minter
-from app.messages import transform, transform_body
 from app.messages.options import DeliveryOptions
-from app.messages.types import BodyResult, TransformPlan, TransformResult
+from app.messages.types import BodyResult, TransformResult
 from app.policy.engine import PolicySnapshot
 from app.protection import journal
 from app.protection.content import content_hash, rebuilt
@@ -34,7 +32,8 @@ from app.protection.payloads import OpenLink, with_opener
 from app.protection.plan import make_plan
 from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
-from app.protection.states import MAX_ATTEMPTS, MAX_TRANSIENT_ATTEMPTS, MessageState, skip_reason
+from app.protection.states import MAX_ATTEMPTS, MAX_TRANSIENT_ATTEMPTS, REPORTED, MessageState, skip_reason
+from app.protection.transforming import no_mint, run_inspect, run_transform
 from connectors.base.errors import (
     AccessRevoked,
     ConnectorError,
@@ -53,7 +52,6 @@ from connectors.base.types import (
     FetchedMessage,
     Mailbox,
     MessageRef,
-    MimeContent,
     Replacement,
     ReplaceMode,
     ReplaceState,
@@ -225,7 +223,7 @@ async def _protect_fetched(
     about = journal.described(fetched)
     reason = skip_reason(fetched.traits)
     if reason is not None and resume is None:
-        await _finish(runtime, work, message_id, MessageState.SKIPPED, reason, about)
+        await _skip(runtime, work, message_id, reason, fetched, about)
         return
     minter = Minter(
         runtime.keyring,
@@ -264,6 +262,23 @@ async def _protect_fetched(
         ),
     )
     await _replace(runtime, work, message_id, replacement, resume)
+
+
+async def _skip(
+    runtime: Runtime, work: MailboxWork, message_id: int, reason: str, fetched: FetchedMessage, about: dict[str, Any]
+) -> None:
+    """Leave a message as it is, and report what stands in it where that is of use to those who are attacked by it."""
+    if reason not in REPORTED:
+        await _finish(runtime, work, message_id, MessageState.SKIPPED, reason, about)
+        return
+
+    async def inspected(opener: OpenLink) -> TransformResult | BodyResult:
+        plan = make_plan(runtime.settings, work.policy, work.options, no_mint, opener, fetched.list_unsubscribe)
+        return await run_inspect(fetched.content, plan, reason)
+
+    result = await _with_opener(runtime, work, message_id, inspected)
+    found = journal.storing_links(work.tenant_id, message_id, result, {})
+    await _finish(runtime, work, message_id, MessageState.SKIPPED, reason, about | journal.link_values(result), found)
 
 
 async def _replace(
@@ -327,21 +342,6 @@ async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) ->
     if removed and Trait.TRASH in fetched.traits:
         return await work.connector.fetch(MessageRef(work.mailbox, row.step_new_id))
     return fetched
-
-
-async def run_transform(content: Content, plan: TransformPlan) -> TransformResult | BodyResult:
-    """Transform in a thread: a picture of a few kilobytes can keep a decoder busy for seconds.
-
-    In the event loop that would stop the worker's signs of life, and another one would take its jobs for a dead
-    worker's. A thread costs 50 µs.
-    """
-    return await asyncio.to_thread(_transform, content, plan)
-
-
-def _transform(content: Content, plan: TransformPlan) -> TransformResult | BodyResult:
-    if isinstance(content, MimeContent):
-        return transform(content.raw, plan)
-    return transform_body(content.content, content.is_html, plan)
 
 
 def resume_state(row: MessageRow) -> ReplaceState | None:

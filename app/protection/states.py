@@ -64,6 +64,14 @@ def skip_reason(traits: frozenset[Trait]) -> str | None:
     return next((reason for trait, reason in SKIP_BY_TRAIT.items() if trait in traits), None)
 
 
+REPORTED = frozenset(
+    {
+        *("signed", "encrypted", "rights_managed", "confidential_mode", "meeting", "report", "approval"),
+        "unknown_class",
+    }
+)
+"""Reasons for which the links of a message are reported though it is left alone: it may only look so."""
+
 RECONSIDERED = frozenset({"spam", "trash", "draft"})
 """Reasons that end when the message is moved: the provider reports it again, and it is looked at again."""
 

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from app.messages.types import FoundLink, TransformPlan
-from app.protection.protect import run_transform
+from app.protection.transforming import run_transform
 from connectors.base.types import BodyContent, Content, MimeContent
 
 pytestmark = pytest.mark.anyio

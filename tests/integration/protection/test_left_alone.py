@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import select
 
-from app.protection.models import MailboxRow
+from app.protection.models import MailboxRow, MessageLink
 from app.protection.service import pause, resume, switch_domain
 from app.tenants.models import Domain
 from connectors.base.types import Provider
@@ -63,6 +64,11 @@ async def test_mail_of_a_special_kind_is_left_as_it_is_with_the_reason(organisat
     assert organisation.view(address) == before
     (row,) = await organisation.messages()
     assert (row.state, row.reason) == ("skipped", kind)
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        links = list(await session.scalars(select(MessageLink)))
+    if kind != "encrypted":  # there the link is not to be seen
+        assert [(link.url, link.action) for link in links] == [(_LINK, "leave")]
+        assert [warning["code"] for warning in row.warnings][-1] == "links_left"
 
 
 @pytest.mark.parametrize(

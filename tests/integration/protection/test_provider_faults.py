@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from app.links.mint import LinkOpener
 from app.links.token import PayloadNeeded
-from app.protection import protect
+from app.protection import protect, transforming
 from app.protection.models import MailboxRow, MessageEvent
 from app.protection.payloads import StoredPayloads
 from app.protection.states import MAX_ATTEMPTS
@@ -56,7 +56,7 @@ async def test_a_message_that_the_user_deleted_before_its_turn_is_gone_and_no_fa
 ) -> None:
     address = organisation.people[0]
     doomed = organisation.deliver(address, mail(address, "Doomed"))
-    transform = protect.run_transform
+    transform = transforming.run_transform
 
     async def deleted_meanwhile(*args: Any) -> Any:
         Hands(organisation).delete(address, doomed)
@@ -74,7 +74,7 @@ async def test_what_the_user_does_to_a_message_meanwhile_is_kept(
 ) -> None:
     address = organisation.people[0]
     message = organisation.deliver(address, mail(address))
-    transform = protect.run_transform
+    transform = transforming.run_transform
 
     async def read_meanwhile(*args: Any) -> Any:
         Hands(organisation).read_and_star(address, message)
