@@ -44,6 +44,7 @@ NAVIGATION = (
     NavItem("clicks", "/clicks", words.N_("Clicks"), Permission.VIEW_TENANT),
     NavItem("incidents", "/incidents", words.N_("Incidents"), Permission.VIEW_TENANT),
     NavItem("lists", "/lists", words.N_("Lists"), Permission.VIEW_TENANT),
+    NavItem("sources", "/threat-sources", words.N_("Threat sources"), Permission.VIEW_TENANT),
     NavItem("quarantine", "/quarantine", words.N_("Quarantine"), Permission.VIEW_TENANT),
     NavItem("connector", "/connector", words.N_("Connector"), Permission.VIEW_TENANT),
     NavItem("health", "/connector-health", words.N_("Health"), Permission.VIEW_TENANT),

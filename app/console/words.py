@@ -382,7 +382,15 @@ FACTS = {
 FAILURES = {"open": N_("Warn, and let people go on"), "closed": N_("Block")}
 PLAIN = {"yes": N_("yes"), "no": N_("no"), "none": N_("none")}
 ACTORS = {"system": N_("Postern"), "cli": N_("Command line"), "person": N_("A person")}
+SOURCE_STATES = {
+    "on": N_("In use"),
+    "waiting": N_("Not asked yet"),
+    "failing": N_("Does not answer"),
+    "held": N_("Held for review"),
+    "off": N_("Off"),
+}
 TABLES = {
+    "source": SOURCE_STATES,
     "act": ACTS,
     "fact": FACTS,
     "failure": FAILURES,

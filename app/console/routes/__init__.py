@@ -20,6 +20,7 @@ from app.console.routes.people import router as people_router
 from app.console.routes.quarantine import router as quarantine_router
 from app.console.routes.settings import router as settings_router
 from app.console.routes.sign_in import router as sign_in_router
+from app.console.routes.sources import router as sources_router
 
 ROUTERS = (
     sign_in_router,
@@ -29,6 +30,7 @@ ROUTERS = (
     clicks_router,
     incidents_router,
     lists_router,
+    sources_router,
     connector_router,
     mailbox_choice_router,
     health_router,

@@ -57,6 +57,23 @@ class SourceState:
     held_at: datetime | None = None
     problems: tuple[str, ...] = ()
 
+    @property
+    def condition(self) -> str:
+        """``off``, ``held``, ``failing``, ``waiting`` (on, and never asked yet) or ``on``."""
+        if not self.config.enabled:
+            return "off"
+        if self.reasons:
+            return "held"
+        if self.health.error:
+            return "failing"
+        asked = self.health.last_success is not None or self.health.next_try is not None
+        return "on" if asked else "waiting"
+
+    @property
+    def downloaded(self) -> bool:
+        """Whether it has entries of its own here."""
+        return self.family == "list" or self.health.entries > 0
+
 
 def config_of(row: ThreatSourceRow) -> SourceConfig:
     """A row as the sources know it."""

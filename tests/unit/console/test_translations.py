@@ -12,6 +12,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 
 from app.kit.i18n import catalogue_path, translator
+from app.verdicts.sources.registry import kinds
 
 APP = Path(__file__).resolve().parents[3] / "app"
 SPOKEN = {"N_", "Refused", "Conflict", "Forbidden", "_answer"}
@@ -47,6 +48,7 @@ def texts() -> set[Text]:
     found: set[Text] = set()
     for module in MODULES:
         found |= spoken_in(module.read_text())
+    found |= {kind.licence.note for kind in kinds().values()}
     for template in sorted((APP / "console" / "templates").glob("*.html")):
         with template.open("rb") as file:
             for _, message, _, _ in extract("jinja2.ext:babel_extract", file, {"_": None, "ngettext": (1, 2)}):
