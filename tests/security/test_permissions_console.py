@@ -91,6 +91,7 @@ ENDPOINTS = [
     post("/lists/{entry_id}/remove", CONFIGURE, names="entry_id"),
     post("/lists/{entry_id}/move", CONFIGURE, names="entry_id", direction="up"),
     post("/lists/requests/{report_id}", CONFIGURE, names="report_id", decision="allow"),
+    get("/threat-sources", VIEW),
     get("/connector", VIEW),
     post("/connector/check", CONFIGURE),
     post("/connector/pause", CONFIGURE),
