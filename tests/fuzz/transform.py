@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -56,13 +57,13 @@ def check(data: bytes) -> None:
     gateway = GatewayDouble()
     choice = len(data) % 4
     actions = list(LinkAction)
-    options = {
+    by_choice: dict[int, dict[str, Any]] = {
         0: {},
         1: {"decide": lambda link: actions[len(link.source) % len(actions)], "tag": "protected"},
         2: {"bare_domains": True, "rewrite_attachments": True},
         3: {"strip_tracking": True},
-    }[choice]
-    plan = gateway.plan(**options)
+    }
+    plan = gateway.plan(**by_choice[choice])
     done = transform(data, plan)
     back = restore(done.content, gateway.open, done.undo)
     assert back.content == data, "restoring did not give back the message"

@@ -1,4 +1,4 @@
-"""A stand-in for the click gateway's tokens: deterministic, as unreadable as they are, refusing what it did not make."""
+"""A stand-in for the click gateway's tokens: deterministic, unreadable as they are, refusing what it did not make."""
 
 from __future__ import annotations
 

@@ -14,7 +14,11 @@ from tests.unit.messages.gateway_double import GATEWAY, GatewayDouble
 
 _FOLDER = Path(__file__).parents[2] / "corpus"
 _MESSAGES = sorted(_FOLDER.glob("*.eml"))
-_SKIPPED = {"meeting.eml": SkipReason.MEETING, "signed.eml": SkipReason.SIGNED}
+_SKIPPED = {
+    "inline-pgp.eml": SkipReason.PGP_INLINE,
+    "meeting.eml": SkipReason.MEETING,
+    "signed.eml": SkipReason.SIGNED,
+}
 
 
 def _targets(raw: bytes) -> list[str]:

@@ -113,6 +113,14 @@ _FOUND_BY_FUZZING = [
     # UTF-16 that ends within a character.
     b"Content-Type: text/plain; charset=utf-16\r\nContent-Transfer-Encoding: base64\r\n\r\n"
     b"//5oAHQAdABwADoALwAvAGEALgBiAP8=\r\nAAA",
+    # What a reader would take for the end of a gateway link stands behind the address.
+    b"d w.tt:l",
+    b"Content-Type: text/plain\r\n\r\nsee [http://a.example][2] and http://b.example][c/d",
+    # Text that says base64: a longer link before it moves the letters behind it into another grouping.
+    b" \nContent-Transfer-Encoding:base64\n\rhttp://a/>HJlQ8aHR0cDovL22",
+    b' \nContent-Type:multipart/;boundary="b1\n--b1\rContent-Transfer-Encoding:base64\n\nCoetnCext http://a.m',
+    # A charset that only stands in the markup once the link before it is rewritten.
+    b" \nContent-Type:text/html;\n\n<a href=http:<!--><meta charset=utf7",
     # Markup cannot be put into a CDATA section.
     b"Content-Type: text/html\r\n\r\n<svg><![CDATA[ http://a.example <http://b.example ]]></svg>"
     b"<![CDATA[ > http://c.example",
