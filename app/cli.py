@@ -146,12 +146,16 @@ def inspect_url_command(
 ) -> None:
     """Show the verdict on an address, and why."""
     from app.kit.logs import configure_logs
+    from app.verdicts.asking import open_desk
     from app.verdicts.inspect import inspect_url
+    from app.verdicts.lists import installed_lists
 
     configure_logs("warning", "inspect-url")  # unconfigured, logs go to standard output and into the JSON
     if feed is not None and not feed.is_file():
         raise Refused(f"There is no file {feed}. Nothing was looked at.", "no_input")
-    inspection = inspect_url(url, feed_file=feed or load_settings().feed_file, offline=offline)
+    settings = load_settings()
+    lists = installed_lists(feed or settings.feed_file, settings.data_dir)
+    inspection = inspect_url(url, feed=lists, offline=offline, sources=open_desk(settings))
     if as_json:
         typer.echo(json.dumps(inspection.as_json(), ensure_ascii=False, indent=2))
     else:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from app.kit.clock import Clock, utc_now
+from app.verdicts.asking import NOTHING_ASKED, Asked
 from app.verdicts.canonical import NotCanonical, canonical_url, lookup_expressions
 from app.verdicts.feed import FeedFile
-from app.verdicts.heuristics import open_chain
+from app.verdicts.heuristics import embedded_target, open_chain
 from app.verdicts.judge import NO_PAGE, InlineSource, PageResult, judge
 from app.verdicts.scoring import Verdict
 from app.verdicts.sentences import readable
 
 if TYPE_CHECKING:
     from app.kit.safe_http import SafeFetcher
+    from app.verdicts.asking import SourceDesk
 
 LOOK_SECONDS: Final = 10.0
 
@@ -114,9 +116,10 @@ def inspect_url(
     lists: Lists | None = None,
     offline: bool = True,
     fetcher: SafeFetcher | None = None,
+    sources: SourceDesk | None = None,
     clock: Clock = utc_now,
 ) -> Inspection:
-    """Judge an address, and say why.
+    """Judge an address, and say why. Not to be called from a running event loop, where sources or the page are asked.
 
     Args:
         url: Any address.
@@ -124,17 +127,20 @@ def inspect_url(
         feed_file: A local list, where ``feed`` is None.
         lists: A tenant's policy; its decision is added.
         offline: Judge from what is here. Otherwise the page is looked at too, as at a click: redirects are
-            followed under the rules of :mod:`app.kit.safe_http`; a link that works once is not opened. Not to
-            be called from a running event loop then.
+            followed under the rules of :mod:`app.kit.safe_http`; a link that works once is not opened.
         fetcher: Fetches the page; None: with the default bounds.
+        sources: The signal sources; offline only those that answer from memory are asked. Closed afterwards.
         clock: Aware UTC.
     """
     feed = FeedFile(feed_file) if feed is None else feed
     feed.refresh()
     chain, opened = open_chain(url)
     own = frozenset[str]() if lists is None else lists.own_domains
-    page = NO_PAGE if offline else asyncio.run(_look(chain[-1], feed, own, fetcher))
-    judgement = judge(url, source=feed, own_domains=own, page=page, clock=clock)
+    page, asked = NO_PAGE, NOTHING_ASKED
+    if not offline or sources is not None:
+        page, asked = asyncio.run(_look(chain, feed, own, fetcher, sources, offline))
+    page = replace(page, degraded=page.degraded or asked.degraded or asked.waiting)
+    judgement = judge(url, source=feed, own_domains=own, more=asked.signals, page=page, clock=clock)
     verdict, chain = judgement.verdict, judgement.chain
     try:
         canonical, expressions = canonical_url(chain[-1]), lookup_expressions(chain[-1])
@@ -142,11 +148,41 @@ def inspect_url(
         canonical, expressions = "", ()
     decision = None if lists is None else lists.at_click(chain, verdict.level.value, degraded=verdict.degraded)
     return Inspection(
-        url, chain, tuple(hit.vendor for hit in opened.chain), canonical, expressions, verdict, decision, offline
+        url=url,
+        chain=chain,
+        wrappers=tuple(hit.vendor for hit in opened.chain),
+        canonical=canonical,
+        expressions=expressions,
+        verdict=verdict,
+        decision=decision,
+        offline=offline,
     )
 
 
-async def _look(url: str, feed: InlineSource, own: frozenset[str], fetcher: SafeFetcher | None) -> PageResult:
+async def _look(
+    chain: tuple[str, ...],
+    feed: InlineSource,
+    own: frozenset[str],
+    fetcher: SafeFetcher | None,
+    sources: SourceDesk | None,
+    offline: bool,
+) -> tuple[PageResult, Asked]:
+    """What the page and the sources say."""
+    page, asked = NO_PAGE, NOTHING_ASKED
+    try:
+        if not offline:
+            page = await _page(chain[-1], feed, own, fetcher)
+        if sources is not None:
+            carried = embedded_target(chain[-1])
+            urls = (*chain, *([] if carried is None else [carried]), *page.chain)
+            asked = await sources.ask(urls, LOOK_SECONDS, slow=not offline)
+    finally:
+        if sources is not None:
+            await sources.aclose()
+    return page, asked
+
+
+async def _page(url: str, feed: InlineSource, own: frozenset[str], fetcher: SafeFetcher | None) -> PageResult:
     # Imported where it is wanted: the HTML parser is no part of an offline look.
     from app.kit.safe_http import SafeFetcher
     from app.verdicts.page_check import PageCheck
