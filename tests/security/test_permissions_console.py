@@ -6,6 +6,7 @@ refused exactly as if the object did not exist.
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +24,7 @@ from app.policy.models import ListEntry
 from app.protection.incident_models import Incident, IncidentMessage
 from app.protection.models import BackfillRun, MailboxRow, MessageMove, MessageRow, RestoreRun
 from app.tenants.actor import Role
-from app.tenants.models import Domain, User
+from app.tenants.models import Domain, Tenant, User
 from tests.integration.console.world import Browser, Console, Postgres, console_on_fresh_database
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +36,10 @@ INVESTIGATE = CONFIGURE | {Role.ANALYST}
 VIEW = frozenset(Role) - {Role.USER}
 ALL = frozenset(Role)
 OPEN = None
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
+)
+"""A PNG of one pixel."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Endpoint:
     json: tuple[tuple[str, Any], ...] = ()
     names: str = ""
     query: str = ""
+    file: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}{self.query}"
@@ -101,6 +107,9 @@ ENDPOINTS = [
     get("/connector/restore", CONFIGURE, names="mailbox_id", query="?scope=mailbox&target={mailbox_id}"),
     post("/connector/restore", CONFIGURE, names="mailbox_id", scope="mailbox", target="{mailbox_id}"),
     get("/connector-health", VIEW),
+    get("/connector/choice", CONFIGURE),
+    post("/connector/choice", CONFIGURE, mode="all"),
+    post("/connector/refresh", CONFIGURE),
     post("/connector-health/retry", CONFIGURE),
     post("/messages/{failed_id}/retry", CONFIGURE, names="failed_id"),
     get("/quarantine", VIEW),
@@ -126,6 +135,9 @@ ENDPOINTS = [
     post("/settings/language", ALL, locale="de"),
     post("/settings/sign-out-everywhere", ALL),
     post("/settings/organisation", CONFIGURE, name="New name"),
+    get("/settings/logo", ALL),
+    Endpoint("POST", "/settings/logo", CONFIGURE, file=True),
+    post("/settings/logo/remove", CONFIGURE),
     post("/settings/delivery", CONFIGURE, suspicious="redact", qr="deface"),
     post("/settings/domains/{name}", CONFIGURE, names="name", protected="true"),
     get("/my-clicks", ALL),
@@ -175,6 +187,8 @@ async def make_estate(console: Console) -> Estate:
     tenant_id = await console.make_tenant()
     report_id, user_id = uuid.uuid4(), uuid.uuid4()
     async with console.database.tenant(tenant_id) as session:
+        tenant = await session.get_one(Tenant, tenant_id)
+        tenant.settings = {"gateway": {"words": {"logo": base64.b64encode(PIXEL).decode()}}}
         mailbox = MailboxRow(
             tenant_id=tenant_id, external_id="box", address="ada@nordwind.example", domain="nordwind.example"
         )
@@ -305,7 +319,8 @@ async def call(browser: Browser, endpoint: Endpoint, objects: dict[str, str]) ->
         )
     if endpoint.method == "GET":
         return await browser.get(path)
-    return await browser.post(path, {key: value.format(**objects) for key, value in endpoint.form})
+    more: dict[str, Any] = {"files": {"file": ("logo.png", PIXEL, "image/png")}} if endpoint.file else {}
+    return await browser.post(path, {key: value.format(**objects) for key, value in endpoint.form}, **more)
 
 
 async def audit_lines(console: Console, tenant_id: uuid.UUID) -> int:

@@ -50,6 +50,7 @@ PAGES = (
     "/clicks",
     "/lists",
     "/connector",
+    "/connector/choice",
     "/people",
     "/audit",
     "/settings",
@@ -279,6 +280,8 @@ async def test_an_administrator_signs_in_consents_and_switches_protection_on(con
         await page.get_by_test_id("grant-access").click()
         await page.locator('[name="accept"]').click()
         await expect(page.get_by_test_id("onboarding-steps")).to_have_attribute("data-step", "4")
+        await expect(page.get_by_test_id("reading")).to_be_visible()
+        await console.read_directories()
         await page.get_by_test_id(f"domain-{console.domain}").check()
         await page.get_by_test_id("switch-on").click()
         await expect(page.get_by_test_id("status")).to_have_attribute("data-status", "on")

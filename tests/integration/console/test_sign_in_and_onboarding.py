@@ -173,6 +173,7 @@ async def test_the_acts_of_connecting_are_in_the_audit_log(console: Console) -> 
         "consent.requested",
         "consent.granted",
         "tenant.connected",
+        "mailboxes.refreshed",
         "domain.protected",
     ]
     page = await browser.page("/audit")

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import uvicorn
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app.bootstrap import LoadedProviders
 from app.console.app import ConsoleDeps, create_console
@@ -26,6 +26,8 @@ from app.console.browser import cookie_name, csrf_token
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.kit.postgres import DatabaseUrls
+from app.protection.roster import refresh_mailboxes
+from app.protection.runtime import Runtime
 from app.settings import Settings
 from app.tenants.actor import Role
 from app.tenants.models import Session, Tenant, User
@@ -70,6 +72,7 @@ class Console:
     google_client_id: str
     number: int = 0
     browsers: list[Browser] = field(default_factory=list)
+    _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def renew(self) -> None:
         """Made ready for the next test: other organisations, real time, no browsers left."""
@@ -91,6 +94,21 @@ class Console:
     @property
     def deps(self) -> ConsoleDeps:
         return ConsoleDeps(self.settings, self.database, self.keys, self.providers, self.clock)
+
+    async def read_directories(self) -> None:
+        """Do what a worker does with the waiting jobs that read a directory."""
+        async with self._reading:
+            async with self.database.untenanted() as session:
+                found = await session.scalars(
+                    text(
+                        "DELETE FROM procrastinate_jobs WHERE task_name = 'mailboxes.refresh' AND status = 'todo' "
+                        "RETURNING args->>'tenant_id'"
+                    )
+                )
+                waiting = list(found)
+            runtime = Runtime(self.settings, self.database, self.keys, self.providers, self.clock)
+            for tenant_id in waiting:
+                await refresh_mailboxes(runtime, uuid.UUID(tenant_id))
 
     def browser(self) -> Browser:
         """A fresh browser without cookies."""
@@ -192,11 +210,17 @@ class Browser:
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         """One request, no redirect followed."""
-        return await self.http.get(path, **options)
+        answer = await self.http.get(path, **options)
+        if "/onboarding/" in path:  # a consent that came back: the worker reads the directory
+            await self.console.read_directories()
+        return answer
 
     async def post(self, path: str, data: dict[str, Any] | None = None, **options: Any) -> httpx.Response:
         """A form with this session's token."""
-        return await self.http.post(path, data={"csrf": self.csrf, **(data or {})}, **options)
+        answer = await self.http.post(path, data={"csrf": self.csrf, **(data or {})}, **options)
+        if path.startswith(("/onboarding/", "/connector/")):
+            await self.console.read_directories()
+        return answer
 
     async def page(self, path: str) -> str:
         """A page's text; remembers its form token.
