@@ -134,7 +134,7 @@ class SourceDesk:
             return [_config(item) for item in found]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             log.warning("sources.not_read", file=CONFIGS, error=type(error).__name__)
             return None
 
