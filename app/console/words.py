@@ -96,6 +96,7 @@ ACTIONS = {
     "block": N_("Blocked"),
     "wait": N_("Waiting page"),
     "lock": N_("Locked"),
+    "expired": N_("Expired link"),
 }
 STATES = {
     "seen": N_("Seen"),
@@ -270,7 +271,7 @@ LEFT_OUT = {
     "gone": N_("Not in the directory any more"),
     "not_chosen": N_("Not chosen"),
     "out_of_scope": N_("Not in scope"),
-    "unavailable": N_("Cannot be used at present"),
+    "unavailable": N_("Unavailable"),
 }
 INTAKE = {
     "taken": N_("Taken"),
@@ -300,6 +301,8 @@ ACTS = {
     "list.changed": N_("List entry changed"),
     "list.moved": N_("List entry moved"),
     "list.removed": N_("List entry removed"),
+    "logo.changed": N_("Logo changed"),
+    "logo.removed": N_("Logo removed"),
     "mailbox.opted_in": N_("Mailbox taken in again"),
     "mailbox.opted_out": N_("Mailbox left out"),
     "mailboxes.chosen": N_("Mailboxes chosen"),
@@ -336,6 +339,7 @@ FACTS = {
     "after": N_("After"),
     "automatic": N_("Copies moved without asking"),
     "before": N_("Before"),
+    "bytes": N_("Bytes"),
     "brackets": N_("Dots of the host in brackets"),
     "contact": N_("Contact"),
     "days": N_("Days"),
@@ -349,6 +353,7 @@ FACTS = {
     "incident": N_("Incident"),
     "joined": N_("Joined"),
     "keep_address": N_("Network addresses recorded"),
+    "link_days": N_("Days for which links work"),
     "kind": N_("Kind"),
     "left": N_("Left"),
     "mailboxes": N_("Mailboxes"),
