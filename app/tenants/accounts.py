@@ -6,6 +6,7 @@ a request says. Each (provider, external id) is one tenant, so a tenant that is 
 
 from __future__ import annotations
 
+import base64
 import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -22,6 +23,8 @@ from app.tenants.actor import Actor, ActorKind, Permission, Role, system_actor
 from app.tenants.models import Tenant, User
 from app.tenants.people import ROLE_GIVEN, given_by_hand
 from connectors.base.types import Provider, SignedIn
+
+MAX_LINK_DAYS = 3_650
 
 
 class TenantStatus(StrEnum):
@@ -141,6 +144,7 @@ class ClickPages:
         note: A sentence of the organisation's own.
         failure: ``open`` (warn and let through) or ``closed`` (block) where a link cannot be checked.
         keep_address: Whether a click's record holds the client address (L23).
+        link_days: For so many days after a message came its links work; 0: for good.
     """
 
     name: str
@@ -148,6 +152,7 @@ class ClickPages:
     note: str = ""
     failure: str = "open"
     keep_address: bool = False
+    link_days: int = 0
 
     @classmethod
     def of(cls, tenant: Tenant) -> ClickPages:
@@ -160,6 +165,7 @@ class ClickPages:
             note=str(words.get("note", "")),
             failure="closed" if gateway.get("failure") == "closed" else "open",
             keep_address=gateway.get("keep_address") is True,
+            link_days=found if isinstance(found := gateway.get("link_days"), int) else 0,
         )
 
     def checked(self) -> ClickPages:
@@ -178,6 +184,8 @@ class ClickPages:
             raise Refused("The note must have at most 300 characters. Nothing was changed.", "bad_note")
         if self.failure not in ("open", "closed"):
             raise Refused("There is no such failure policy. Nothing was changed.", "bad_failure")
+        if not 0 <= self.link_days <= MAX_LINK_DAYS:
+            raise Refused("Links work for 1 to 3650 days, or for good with 0. Nothing was changed.", "bad_days")
         return replace(self, name=name, contact=contact, note=note)
 
 
@@ -201,7 +209,7 @@ async def change_click_pages(session: AsyncSession, actor: Actor, wanted: ClickP
         return False
     gateway = dict(tenant.settings.get("gateway") or {})
     gateway["words"] = {**(gateway.get("words") or {}), "contact": wanted.contact, "note": wanted.note}
-    gateway |= {"failure": wanted.failure, "keep_address": wanted.keep_address}
+    gateway |= {"failure": wanted.failure, "keep_address": wanted.keep_address, "link_days": wanted.link_days}
     tenant.name = wanted.name
     tenant.settings = {**tenant.settings, "gateway": gateway}
     changed = {
@@ -211,6 +219,36 @@ async def change_click_pages(session: AsyncSession, actor: Actor, wanted: ClickP
     }
     await record(session, actor, "tenant.settings", wanted.name, changed)
     return True
+
+
+async def change_logo(session: AsyncSession, actor: Actor, png: bytes) -> None:
+    """Set or (with nothing) remove the logo that the gateway's pages show.
+
+    Args:
+        session: The unit of work.
+        actor: Who asks.
+        png: As made by ``app.console.logo``: it is shown to everybody who clicks.
+
+    Raises:
+        Forbidden: The role does not allow it.
+        NotFound: The organisation is gone.
+    """
+    actor.require(Permission.CONFIGURE)
+    tenant = await session.get(Tenant, actor.tenant_id, with_for_update=True)
+    if tenant is None:
+        raise NotFound("The organisation is not here any more.")
+    gateway = dict(tenant.settings.get("gateway") or {})
+    text = base64.b64encode(png).decode()
+    gateway["words"] = {**(gateway.get("words") or {}), "logo": text}
+    tenant.settings = {**tenant.settings, "gateway": gateway}
+    await record(session, actor, "logo.changed" if png else "logo.removed", tenant.name, {"bytes": len(png)})
+
+
+def logo_of(tenant: Tenant) -> bytes:
+    """The stored logo; empty where there is none."""
+    words = (tenant.settings.get("gateway") or {}).get("words") or {}
+    text = words.get("logo", "")
+    return base64.b64decode(text) if isinstance(text, str) else b""
 
 
 async def set_own_locale(session: AsyncSession, actor: Actor, locale: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, File, Form, Request, UploadFile
 from fastapi.responses import Response
 
 from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, OwnClicksViewer, SignedInVisitor
+from app.console.logo import MAX_UPLOAD, made_logo
 from app.console.pages import go, render
 from app.console.queries.domains import list_domains
 from app.kit.errors import NotFound, Refused
@@ -17,7 +19,7 @@ from app.messages.options import DeliveryOptions, OptionError
 from app.policy.service import notify_policy
 from app.protection import service
 from app.protection.plan import change_options, load_options
-from app.tenants.accounts import ClickPages, change_click_pages, set_own_locale
+from app.tenants.accounts import ClickPages, change_click_pages, change_logo, logo_of, set_own_locale
 from app.tenants.actor import Permission
 from app.tenants.people import sign_out_everywhere
 
@@ -33,7 +35,16 @@ async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Re
             domains = await list_domains(session, visitor.actor)
             delivery = await load_options(session)
     pages = ClickPages.of(visitor.tenant)
-    return render(request, deps, "settings.html", visitor=visitor, domains=domains, pages=pages, delivery=delivery)
+    return render(
+        request,
+        deps,
+        "settings.html",
+        visitor=visitor,
+        domains=domains,
+        pages=pages,
+        delivery=delivery,
+        has_logo=bool(logo_of(visitor.tenant)),
+    )
 
 
 @router.post("/settings/language", dependencies=[CheckedForm])
@@ -63,12 +74,42 @@ async def organisation(
     note: Annotated[str, Form(max_length=1000)] = "",
     failure: Annotated[str, Form(max_length=20)] = "open",
     keep_address: Annotated[bool, Form()] = False,
+    link_days: Annotated[int, Form()] = 0,
 ) -> Response:
     """The organisation's name, and what its click pages say and do."""
-    wanted = ClickPages(name, contact, note, failure, keep_address)
+    wanted = ClickPages(name, contact, note, failure, keep_address, link_days)
     async with visitor.work() as session:
         if await change_click_pages(session, visitor.actor, wanted):
             await notify_policy(session, visitor.actor.tenant_id)
+    return go("/settings#organisation")
+
+
+@router.get("/settings/logo")
+async def logo(visitor: OwnClicksViewer) -> Response:
+    """The organisation's logo, as the gateway's pages show it."""
+    found = logo_of(visitor.tenant)
+    if not found:
+        raise NotFound("There is no logo.")
+    return Response(found, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+@router.post("/settings/logo", dependencies=[CheckedForm])
+async def set_logo(visitor: Configurer, file: Annotated[UploadFile, File()]) -> Response:
+    """A logo for the gateway's pages; the picture is written anew."""
+    data = await file.read(MAX_UPLOAD + 1)
+    made = await asyncio.to_thread(made_logo, data)
+    async with visitor.work() as session:
+        await change_logo(session, visitor.actor, made)
+        await notify_policy(session, visitor.actor.tenant_id)
+    return go("/settings#organisation")
+
+
+@router.post("/settings/logo/remove", dependencies=[CheckedForm])
+async def remove_logo(visitor: Configurer) -> Response:
+    """No logo."""
+    async with visitor.work() as session:
+        await change_logo(session, visitor.actor, b"")
+        await notify_policy(session, visitor.actor.tenant_id)
     return go("/settings#organisation")
 
 
