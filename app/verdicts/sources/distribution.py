@@ -169,6 +169,10 @@ class FeedFollower:
             self._have = self._manifest()
             for left in self.folder.glob(".*.fetched"):
                 left.unlink()  # of a process that was killed: nobody else fetches into this folder now
+            for name in self._have.keys() - wanted.keys() - {self._store.name}:
+                (self.folder / name).unlink(missing_ok=True)  # its source was removed
+                del self._have[name]
+                self._write(_MANIFEST, self._have)
             for name, number in wanted.items():
                 target = self.folder / name
                 if self._have.get(name) == number and target.exists():

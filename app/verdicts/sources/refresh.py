@@ -88,6 +88,8 @@ class Refresher:
             if row is None or not row.enabled:
                 return Refreshed("off")
             row.last_try = self.clock()
+            # Whatever becomes of this process, the source is not asked again and again.
+            row.next_try = self._later(FIRST_RETRY_SECONDS)
             held = await _held(session, name)
             config = config_of(row)
             state = held.state if held is not None and held.whole else row.state
@@ -105,6 +107,8 @@ class Refresher:
             return await self._take(config, download, before)
         except (SourceFailed, Refused) as error:
             return await self._failed(config, error)
+        except OSError as error:
+            return await self._failed(config, SourceFailed(f"Cannot be kept here: {error.strerror}.", reason="connect"))
 
     async def _take(self, config: SourceConfig, download: Download, before: int) -> Refreshed:
         if len(download.state) > MAX_STATE_BYTES:

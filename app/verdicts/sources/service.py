@@ -17,6 +17,7 @@ from app.kit.errors import Conflict, NotFound, Refused
 from app.kit.jobs import defer
 from app.verdicts.feed_keys import MAX_SOURCES
 from app.verdicts.scoring import Level
+from app.verdicts.sources.files import file_name
 from app.verdicts.sources.models import FeedFileRow, ThreatSourceRow
 from app.verdicts.sources.registry import kind_of, kinds
 from app.verdicts.sources.types import Health, Kind, SourceConfig
@@ -212,6 +213,8 @@ async def remove_source(session: AsyncSession, name: str) -> None:
     """
     row = await _row(session, name)
     await session.execute(delete(FeedFileRow).where(FeedFileRow.kind == "list", FeedFileRow.source == name))
+    own_file = (FeedFileRow.kind == "file", FeedFileRow.source == file_name(config_of(row)))
+    await session.execute(delete(FeedFileRow).where(*own_file))
     await session.delete(row)
     await session.flush()
     await want_build(session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import ipaddress
 import zipfile
@@ -16,6 +17,7 @@ from sqlalchemy import select, text
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
 from app.verdicts.feed_store import FeedStore
+from app.verdicts.judge import AllSources
 from app.verdicts.lists import installed_lists, store_path
 from app.verdicts.scoring import Level
 from app.verdicts.sources.client import HttpSourceClient
@@ -519,3 +521,36 @@ async def test_two_sources_of_one_name_are_refused(installation: Installation) -
     await installation.add("list", "L", address="https://h.example/")
     with pytest.raises(Conflict, match="already"):
         await installation.add("list", "L", address="https://h.example/")
+
+
+async def test_a_gateway_hears_of_a_new_store_and_goes_on_after_the_database_was_away(
+    installation: Installation, database: Database
+) -> None:
+    await installation.add("list", "L", address=installation.server.publish("/list", "a.example\n"))
+    following = asyncio.create_task(FeedFollower(database, installation.folder / "gateway").run())
+    lists = installed_lists(None, installation.folder / "gateway")
+    try:
+        await installation.refresh("L")
+        await installation.build()
+        await asyncio.wait_for(_until_listed(lists, "http://a.example/"), 30)
+        async with database.untenanted() as session:
+            await session.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'LISTEN%'"
+                )
+            )
+        installation.server.publish("/list", "b.example\n")
+        await installation.refresh("L")
+        await installation.build()
+        await asyncio.wait_for(_until_listed(lists, "http://b.example/"), 30)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+async def _until_listed(lists: AllSources, url: str) -> None:
+    # The file is swapped by another task: there is no event for it here.
+    while not lists.signals(url):
+        await asyncio.sleep(0.02)
+        lists.refresh()
