@@ -47,20 +47,24 @@ class Plan:
         mailboxes: On each provider.
         workers: Worker processes at any time.
         kill_every: Seconds between two kills; each worker lives ``workers`` times as long.
+        kills: So many kills instead, spread over the messages: for runs whose time is not their own.
         restarts: Of PostgreSQL.
         seconds: When to give up.
         seed: Of whatever is drawn.
         log_level: Of Postern's processes.
+        roughness: How many times as many notifications go wrong: a few dozen are too few for one in ten.
     """
 
     messages: int = 10_000
     mailboxes: int = 50
     workers: int = 8
     kill_every: float = 2.0
+    kills: int | None = None
     restarts: int = 2
     seconds: float = 3_600.0
     seed: int = 7
     log_level: str = "info"
+    roughness: float = 1.0
 
 
 @dataclass
@@ -100,9 +104,9 @@ class Workers:
     def _start(self) -> Any:
         return start_role("worker", self._environment, self._log)
 
-    def tick(self) -> None:
-        """Kill the oldest where it is time; replace what ended."""
-        if time.monotonic() >= self._next:
+    def tick(self, done: int) -> None:
+        """Kill the oldest where it is time, with so many messages done; replace what ended."""
+        if self._is_due(done):
             self._next += self._plan.kill_every
             oldest = self._running.pop(0)
             oldest.kill()
@@ -111,6 +115,11 @@ class Workers:
         self._running = [process for process in self._running if process.is_alive()]
         while len(self._running) < self._plan.workers:
             self._running.append(self._start())
+
+    def _is_due(self, done: int) -> bool:
+        if self._plan.kills is None:
+            return time.monotonic() >= self._next
+        return self.kills < min(self._plan.kills, done * (self._plan.kills + 1) // self._plan.messages)
 
     def end(self) -> None:
         """Stop all."""
@@ -143,12 +152,13 @@ async def chaos(plan: Plan, server: Any, urls: DatabaseUrls, folder: Path, progr
     )
     others = [start_role(role, environment, folder / f"{role}.log") for role in ("intake", "scheduler")]
     await _connect(urls, providers, keys)
-    providers.storm(on=True)
+    providers.storm(plan.roughness)
     workers = Workers(plan, environment, folder)
     began = time.monotonic()
     try:
-        delivered, restart_at = 0, [plan.messages * (n + 1) // (plan.restarts + 1) for n in range(plan.restarts)]
-        step = max(1, plan.messages // 100)
+        delivered, done = 0, 0
+        restart_at = [plan.messages * (n + 1) // (plan.restarts + 1) for n in range(plan.restarts)]
+        step = max(2, plan.messages // 100)
         for second in itertools.count():
             if delivered < plan.messages:
                 upto = min(delivered + step, plan.messages)
@@ -156,14 +166,15 @@ async def chaos(plan: Plan, server: Any, urls: DatabaseUrls, folder: Path, progr
                 delivered = upto
             if second % 15 == 14:
                 await asyncio.to_thread(providers.expire)
-            await asyncio.to_thread(workers.tick)
+            await asyncio.to_thread(workers.tick, done)
             outcome.states = await asyncio.to_thread(_states, urls) or outcome.states
             done = sum(outcome.states.get(state, 0) for state in ("protected", "failed", "gone", "skipped"))
             if outcome.restarts < plan.restarts and done >= restart_at[outcome.restarts]:
                 crash = outcome.restarts % 2 == 0
                 await asyncio.to_thread(restart_postgres, server, crash=crash)
                 outcome.restarts += 1
-            if done >= plan.messages and sum(outcome.states.values()) == done and outcome.restarts == plan.restarts:
+            tried = outcome.restarts == plan.restarts and workers.kills >= (plan.kills or 0)
+            if tried and done >= plan.messages and sum(outcome.states.values()) == done:
                 break
             if time.monotonic() - began > plan.seconds:
                 outcome.problems.append(f"not done after {plan.seconds:.0f} s: {outcome.states}")

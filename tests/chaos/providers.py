@@ -24,7 +24,7 @@ _REQUESTS = {Provider.MICROSOFT: r"^/(graph|entra)/", Provider.GOOGLE: r"^/googl
 _NOTIFICATIONS = {provider: f"/hooks/{provider.value}" for provider in Provider}
 
 
-def weather() -> list[FaultRule]:
+def weather(roughness: float = 1.0) -> list[FaultRule]:
     """What goes wrong at each provider; the rules that never strike count what passed."""
     return [
         rule
@@ -34,9 +34,9 @@ def weather() -> list[FaultRule]:
             FaultRule(FaultKind.THROTTLE, _REQUESTS[provider], probability=0.05, retry_after=1.0),
             FaultRule(FaultKind.UNAVAILABLE, _REQUESTS[provider], probability=0.02, retry_after=1.0),
             FaultRule(FaultKind.TIMEOUT_AFTER, _REQUESTS[provider], probability=0.02),
-            FaultRule(FaultKind.LOSE, _NOTIFICATIONS[provider], probability=0.10, told=False),
-            FaultRule(FaultKind.DUPLICATE, _NOTIFICATIONS[provider], probability=0.10),
-            FaultRule(FaultKind.REORDER, _NOTIFICATIONS[provider], probability=0.10, delay=2.0),
+            FaultRule(FaultKind.LOSE, _NOTIFICATIONS[provider], probability=0.10 * roughness, told=False),
+            FaultRule(FaultKind.DUPLICATE, _NOTIFICATIONS[provider], probability=0.10 * roughness),
+            FaultRule(FaultKind.REORDER, _NOTIFICATIONS[provider], probability=0.10 * roughness, delay=2.0),
         )
     ]
 
@@ -182,7 +182,7 @@ def _serve(
                 for number in argument:
                     people.deliver(number)
             elif order == "storm":
-                emulators.world.faults.set_rules(weather() if argument else [])
+                emulators.world.faults.set_rules(weather(argument))
             elif order == "expire":
                 people.expire()
             elif order == "burst":
@@ -238,9 +238,9 @@ class Providers:
         """Every call of a mail API takes so much longer."""
         self._ask("late", seconds)
 
-    def storm(self, on: bool) -> None:
-        """Faults begin or end."""
-        self._ask("storm", on)
+    def storm(self, roughness: float) -> None:
+        """Faults begin."""
+        self._ask("storm", roughness)
 
     def expire(self) -> None:
         """A cursor expires at each provider."""

@@ -28,7 +28,8 @@ def table(plan: Plan, outcome: Outcome) -> str:
         lines.append(_row(name, *map(str, counts), str(sum(counts)), verdict))
     expired = [outcome.report.expired.get(provider, 0) for provider in Provider]
     lines.append(_row("cursor expired", *map(str, expired), str(sum(expired)), verdict))
-    lines.append(_row(f"worker killed with -9, every {plan.kill_every:g} s", "", "", str(outcome.kills), verdict))
+    pace = f", every {plan.kill_every:g} s" if plan.kills is None else ""
+    lines.append(_row(f"worker killed with -9{pace}", "", "", str(outcome.kills), verdict))
     crashes = sum(outcome.restarts > number for number in range(0, plan.restarts, 2))
     lines.append(_row("PostgreSQL killed and restarted", "", "", str(crashes), verdict))
     lines.append(_row("PostgreSQL shut down and restarted", "", "", str(outcome.restarts - crashes), verdict))
