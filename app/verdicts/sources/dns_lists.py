@@ -32,6 +32,7 @@ import dns.resolver
 from app.messages.hosts import is_ip, registrable_domain
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.files import option_texts
+from app.verdicts.sources.reported import reported_signal
 from app.verdicts.sources.types import Cost, SourceConfig, SourceFailed, Target
 
 ASK_SECONDS: Final = 3.0
@@ -42,7 +43,6 @@ FAILURES_TO_OPEN: Final = 3
 QUIET_SECONDS: Final = 30.0
 MOST_QUIET_SECONDS: Final = 300.0
 REFUSED_SECONDS: Final = 3600.0
-_SUSPICIOUS_WEIGHT: Final = 60
 _LOOPBACK: Final = ipaddress.ip_network("127.0.0.0/8")
 _ERRORS: Final = ipaddress.ip_network("127.255.255.0/24")
 
@@ -238,11 +238,7 @@ class DnsList:
         if not listings:
             return None
         worst = max(listings, key=lambda listing: listing.level.rank)
-        level = min(worst.level, self._config.level, key=lambda found: found.rank)
-        weight = self._config.weight
-        if level is not Level.MALICIOUS:
-            weight = min(weight, _SUSPICIOUS_WEIGHT)
-        return Signal(worst.code, weight, (("entry", asked), ("list", self.name)), self.name, level)
+        return reported_signal(self._config, worst.code, worst.level, asked)
 
     async def _ask(self, asked: str) -> tuple[Listing, ...]:
         self.asked += 1

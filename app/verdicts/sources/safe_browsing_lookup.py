@@ -26,6 +26,7 @@ from app.kit.clock import Clock, utc_now
 from app.verdicts.canonical import expression_digest
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_texts
+from app.verdicts.sources.reported import reported_signal
 from app.verdicts.sources.safe_browsing_file import PrefixFile, PrefixHit
 from app.verdicts.sources.types import Cost, SourceClient, SourceConfig, SourceFailed, Target
 
@@ -204,9 +205,7 @@ class HashPrefixSource:
         if worst is None:
             return None
         _, expression, threat = worst
-        level = min(threat.level, self._config.level, key=lambda found: found.rank)
-        weight = self._config.weight if level is Level.MALICIOUS else min(self._config.weight, 60)
-        return Signal(threat.code, weight, (("entry", expression), ("list", self.name)), self.name, level)
+        return reported_signal(self._config, threat.code, threat.level, expression)
 
     # -- asking
 

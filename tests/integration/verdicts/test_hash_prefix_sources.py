@@ -396,6 +396,16 @@ async def test_a_source_that_is_set_to_suspicious_never_blocks(make: Make) -> No
     assert (found.decides, found.weight) == (Level.SUSPICIOUS, 60)
 
 
+async def test_a_source_with_less_weight_adds_points_and_decides_nothing(make: Make) -> None:
+    setting = make(threats="MALWARE")
+    object.__setattr__(setting.config, "weight", 35)
+    setting.lists.report("MALWARE", "evil.example/")
+    await setting.renew()
+    found = await setting.ask("http://evil.example/")
+    assert found is not None
+    assert (found.decides, found.weight) == (None, 35)
+
+
 def test_back_off_doubles_up_to_a_day() -> None:
     waits = [backoff_seconds(failures, lambda: 0.0) for failures in range(1, 12)]
     assert waits[:4] == [900, 1800, 3600, 7200]
