@@ -15,6 +15,7 @@ from app.links.token import (
     LinkToken,
     PayloadNeeded,
     TokenCipher,
+    message_numbers,
     pack,
     pack_target,
     payload_digest,
@@ -62,15 +63,14 @@ class Minter:
         self._seal_text = _cipher(keyring).sealer(tenant_no)
         self._base = f"{gateway_url.rstrip('/')}/{prefix}/"
         self._tenant_no = tenant_no
-        self._mailbox_no = mailbox_no
-        self._message_no = message_no
+        self._numbers = message_numbers(mailbox_no, message_no)
         self._store_long = store_long
         self.payloads: dict[bytes, bytes] = {}
         """Digest -> sealed payload of links that must be stored."""
 
     def __call__(self, link: FoundLink) -> str:
         """The link to write in place of ``link``."""
-        return self.mint(link.url, link.source, str(link.kind))
+        return self.mint(link.url, link.source, link.kind)
 
     def mint(self, url: str, source: bytes, kind: str) -> str:
         """The link for a target that stood as ``source``."""
@@ -85,8 +85,7 @@ class Minter:
         return self._seal(host, kind, STORED, digest)
 
     def _seal(self, host: str, kind: str, flags: int, body: bytes) -> str:
-        plain = pack(kind, self._mailbox_no, self._message_no, flags, body)
-        return f"{self._base}{host}/{self._seal_text(host, plain)}"
+        return f"{self._base}{host}/{self._seal_text(host, pack(kind, self._numbers, flags, body))}"
 
 
 @lru_cache(maxsize=8)

@@ -26,14 +26,26 @@ _TEXT_KINDS = frozenset({LinkKind.TEXT, LinkKind.HTML_TEXT})
 _EVIDENCE = 300
 
 
+_MAX_REMEMBERED = 2_000
+
+
 @lru_cache(maxsize=16_384)
-def _about_authority(authority: str, own: frozenset[str]) -> tuple[HostFinding, ...]:
-    return inspect_url(authority + "/", own)
+def _about(authority: str, own: frozenset[str]) -> tuple[bool, tuple[HostFinding, ...]]:
+    """Whether another vendor's wrapper may live under an authority, and what there is to say about its host."""
+    return wrappers.host_may_wrap(authority), inspect_url(authority + "/", own)
+
+
+def _is_hidden(style: str) -> bool:
+    return _HIDDEN.search(style) is not None
+
+
+# Links of a newsletter share a few styles, and the pattern takes as long on one of them as all the rest of judging.
+_known_hidden = lru_cache(maxsize=2_048)(_is_hidden)
 
 
 @lru_cache(maxsize=4_096)
 def _tracking_names(query: str, patterns: tuple[str, ...]) -> str:
-    return ", ".join(found.name for found in tracking_params.detect(query, patterns))[:_EVIDENCE]
+    return ", ".join(tracking_params.names(query, patterns))[:_EVIDENCE]
 
 
 def _evidence(found: HostFinding) -> Mapping[str, str]:
@@ -68,7 +80,9 @@ class LinkJudge:
             unsubscribe: Whether the target stands in ``List-Unsubscribe`` too.
         """
         findings = list(extra)
-        where = f"{part} {candidate.kind}"
+        kind = candidate.kind
+        text = candidate.text
+        where = f"{part} {kind}"
         if candidate.target is TargetClass.DANGEROUS:
             scheme = url.partition(":")[0].lower()[:40]
             findings.append(
@@ -79,35 +93,31 @@ class LinkJudge:
                     {"scheme": scheme, "target": url[:_EVIDENCE]},
                 )
             )
-            return FoundLink(url, source, candidate.kind, part, candidate.text, tuple(findings), unsubscribe)
+            return FoundLink(url, source, kind, part, text, tuple(findings), unsubscribe)
         inner: str | None = None
         judged = url
         authority = _AUTHORITY.match(url)
-        if authority is not None and wrappers.host_may_wrap(authority[0]):
-            inner = self._unwrapped(url, where, findings)
-            if inner is not None:
-                judged = inner
-                authority = _AUTHORITY.match(judged)
         if authority is not None:
-            for found in _about_authority(authority[0], self._own):
+            may_wrap, about_host = _about(authority[0], self._own)
+            if may_wrap:
+                inner = self._unwrapped(url, where, findings)
+                if inner is not None:
+                    judged = inner
+                    authority = _AUTHORITY.match(judged)
+                    about_host = _about(authority[0], self._own)[1] if authority is not None else ()
+            for found in about_host:
                 findings.append(Finding(found.code, where, found.message, _evidence(found)))
-        if candidate.text and candidate.kind not in _TEXT_KINDS:
-            mismatch = text_mismatch(candidate.text, judged)
+        if text and kind not in _TEXT_KINDS:
+            mismatch = text_mismatch(text, judged)
             if mismatch is not None:
                 about = mismatch.as_finding()
                 findings.append(Finding(about.code, where, about.message, _evidence(about)))
-        if candidate.style and _HIDDEN.search(candidate.style):
+        style = candidate.style
+        if style and (_known_hidden(style) if len(style) < _MAX_REMEMBERED else _is_hidden(style)):
             findings.append(
-                Finding(
-                    "hidden",
-                    where,
-                    "The link is made invisible or has no size.",
-                    {"style": candidate.style[:_EVIDENCE]},
-                )
+                Finding("hidden", where, "The link is made invisible or has no size.", {"style": style[:_EVIDENCE]})
             )
-        if (not candidate.text.isascii() and _INVISIBLE.search(candidate.text)) or (
-            not url.isascii() and _INVISIBLE.search(url)
-        ):
+        if not (text.isascii() and url.isascii()) and (_INVISIBLE.search(text) or _INVISIBLE.search(url)):
             findings.append(
                 Finding("invisible_characters", where, "The link contains characters that cannot be seen.", {})
             )
@@ -120,9 +130,9 @@ class LinkJudge:
         return FoundLink(
             url,
             source,
-            candidate.kind,
+            kind,
             part,
-            candidate.text,
+            text,
             tuple(findings),
             unsubscribe=unsubscribe,
             inner_url=inner,
@@ -148,7 +158,9 @@ class LinkJudge:
 
     def _tracking(self, url: str, where: str, findings: list[Finding]) -> None:
         # Links of a newsletter share their query; the address before it does not matter.
-        names = _tracking_names(url[url.index("?") :], self._plan.tracking_patterns)
+        query = url[url.index("?") :]
+        read = _tracking_names if len(query) < _MAX_REMEMBERED else _tracking_names.__wrapped__
+        names = read(query, self._plan.tracking_patterns)
         if names:
             findings.append(
                 Finding(

@@ -119,6 +119,27 @@ def detect(url: str, patterns: Sequence[str] = ()) -> tuple[TrackingParam, ...]:
     return tuple(found)
 
 
+def names(url: str, patterns: Sequence[str] = ()) -> list[str]:
+    """The names alone of what :func:`detect` finds; many times faster where the tenant has no patterns.
+
+    Raises:
+        PatternError: As for :func:`detect`.
+    """
+    if patterns:
+        return [found.name for found in detect(url, patterns)]
+    query = _query_span(url)
+    if query is None:
+        return []
+    found = []
+    for pair in url[query[0] : query[1]].split("&"):
+        name = pair.partition("=")[0]
+        if "%" in name:
+            name = unquote(name)
+        if _is_known(name):
+            found.append(name)
+    return found
+
+
 def remove(url: str, patterns: Sequence[str] = ()) -> str:
     """Return an address without its tracking parameters.
 
@@ -182,8 +203,12 @@ def _pairs(query: str) -> Iterator[_Pair]:
 def _kind(pair: _Pair, own: tuple[_Pattern, ...]) -> Literal["known", "own"] | None:
     if any(_matches(pattern, pair) for pattern in own):
         return "own"
-    name = pair.name.lower()
-    return "known" if name in TRACKING_NAMES or name.startswith(TRACKING_PREFIXES) else None
+    return "known" if _is_known(pair.name) else None
+
+
+def _is_known(name: str) -> bool:
+    name = name.lower()
+    return name in TRACKING_NAMES or name.startswith(TRACKING_PREFIXES)
 
 
 def _matches(pattern: _Pattern, pair: _Pair) -> bool:
