@@ -33,7 +33,7 @@ _OWN: Final[dict[str, str]] = {
     "young_today": "The site's name is new: {site} was first seen today ({date}, {list}).",
     "young_yesterday": "The site's name is new: {site} was first seen yesterday ({date}, {list}).",
     "young_days": "The site's name is new: {site} was first seen {days} days ago ({date}, {list}).",
-    "reported_phishing": "The service {list} warns that {entry} may be a deceptive page that is after passwords or money.",
+    "reported_phishing": "The service {list} warns that {entry} may be a deceptive page that wants passwords or money.",
     "reported_malware": "The service {list} warns that {entry} may spread malicious programs.",
     "reported_unwanted": "The service {list} warns that {entry} may offer unwanted programs.",
     "reported_botnet": "The service {list} warns that {entry} may control infected computers.",
