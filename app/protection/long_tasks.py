@@ -10,6 +10,7 @@ from app.protection import queue
 from app.protection.backfill_work import backfill_mailbox, take_up_backfills
 from app.protection.offboarding import drain_mailbox, offboard_step, take_up_offboarding
 from app.protection.quarantine import run_move, take_up_moves
+from app.protection.restore import take_up_restores
 from app.protection.roster import refresh_mailboxes
 from app.protection.runtime import Runtime
 from app.protection.turn import run_turn
@@ -56,6 +57,7 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Base
 
 async def take_up(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     """Defer the next step of whatever is under way: a job that was lost is found again."""
+    await take_up_restores(runtime, tenant_id)
     await take_up_backfills(runtime, tenant_id)
     await take_up_moves(runtime, tenant_id)
     await take_up_offboarding(runtime, tenant_id)

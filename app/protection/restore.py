@@ -229,6 +229,17 @@ async def run_mailbox(runtime: Runtime, work: MailboxWork, run_id: int) -> None:
                 await _count(runtime, work.tenant_id, run_id, message_id, outcome)
 
 
+async def take_up_restores(runtime: Runtime, tenant_id: uuid.UUID) -> None:
+    """Defer every mailbox's part of the runs under way: a job that was lost is found again."""
+    async with runtime.db.tenant(tenant_id) as session:
+        runs = await session.scalars(select(RestoreRun).where(RestoreRun.state.in_(["waiting", "running"])))
+        for run in list(runs):
+            left = to_restore(run).subquery()
+            mailboxes = select(MessageRow.mailbox_id).where(MessageRow.id.in_(select(left.c.id))).distinct()
+            for mailbox_id in list(await session.scalars(mailboxes)):
+                await defer_restore(session, tenant_id, mailbox_id, run.id)
+
+
 def _failed_shortly_before(runtime: Runtime, run_id: int) -> Exists:
     """Whether a message could not be read or written just now: the others come first."""
     return exists().where(

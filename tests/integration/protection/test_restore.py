@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text, update
 
+from app.protection.long_tasks import take_up
 from app.protection.models import MessageEvent, RestoreRun
+from app.protection.queue import RESTORE
 from app.protection.service import cancel_restore, request_restore
 from app.protection.tasks import restore_mailbox
 from connectors.base.types import Provider
@@ -162,3 +164,15 @@ async def test_a_restore_that_was_put_off_does_not_hold_up_protection(organisati
     async with organisation.runtime.db.untenanted() as session:
         # Procrastinate keeps jobs of the same lock waiting behind one of higher priority, even one put off.
         assert (await session.execute(put_off)).scalar() == -1
+
+
+async def test_a_restore_whose_jobs_were_lost_is_taken_up(organisation: Organisation) -> None:
+    before = await protect(organisation)
+    run = await ask(organisation, "tenant", "")
+    async with organisation.runtime.db.untenanted() as session:
+        await session.execute(text("DELETE FROM procrastinate_jobs"))
+    await take_up(organisation.runtime, organisation.tenant_id)
+    assert await organisation.waiting(RESTORE) == [None] * len(organisation.people)
+    await work(organisation, run)
+    assert (await result(organisation, run)).state == "done"
+    assert now(organisation) == before
