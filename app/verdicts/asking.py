@@ -238,8 +238,9 @@ class SourceDesk:
         self._running.pop(key, None)
         error = None if task.cancelled() else task.exception()
         if isinstance(error, SourceFailed):
-            # Nobody may be waiting any more; the message holds no address.
-            log.info("sources.failed", source=key[0], error=str(error))
+            # Nobody may be waiting any more; the message holds no address. "Busy" only repeats an earlier failure.
+            if error.reason != "busy":
+                log.info("sources.failed", source=key[0], error=str(error))
         elif error is not None:
             # A fault of ours must not take the click with it; the verdict is degraded.
             log.error("sources.broken", source=key[0], error=type(error).__name__, exc_info=error)
