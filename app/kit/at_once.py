@@ -64,8 +64,8 @@ class Pipelines:
         self._slots = asyncio.Semaphore(most)
         self._free: list[tuple[psycopg.AsyncConnection[Row], float]] = []
 
-    async def run(self, tenant_id: uuid.UUID, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements in one transaction that sees one tenant.
+    async def run(self, tenant_id: uuid.UUID | None, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements in one transaction that sees one tenant, or with None no tenant's rows at all.
 
         Returns:
             The rows of each statement.
@@ -78,7 +78,8 @@ class Pipelines:
             async with connection.pipeline():
                 # The commands are constant texts of this application: psycopg's types ask for literals.
                 await connection.execute("BEGIN")
-                await connection.execute("SELECT set_config('postern.tenant_id', %s, true)", (str(tenant_id),))
+                if tenant_id is not None:
+                    await connection.execute("SELECT set_config('postern.tenant_id', %s, true)", (str(tenant_id),))
                 for each in statements:
                     cursors.append(await connection.execute(each.sql.encode(), each.values or None))
                 await connection.execute("COMMIT")

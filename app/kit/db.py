@@ -132,8 +132,12 @@ class Database:
             )
             yield session
 
-    async def at_once(self, tenant_id: uuid.UUID, *statements: Statement) -> list[list[Row]]:
+    async def at_once(self, tenant_id: uuid.UUID | None, *statements: Statement) -> list[list[Row]]:
         """A transaction of one tenant in one round trip; see :mod:`app.kit.at_once`.
+
+        Args:
+            tenant_id: Whose; None sees no tenant's rows: for routing functions and shared tables alone.
+            statements: What to run, in order.
 
         Returns:
             The rows of each statement.

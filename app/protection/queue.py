@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.kit.at_once import Statement
 from app.kit.db import Database
 from app.kit.jobs import defer
 
@@ -126,64 +127,66 @@ FROM sooner
 """)
 # What waits for its time (a next try) is done at once when the provider says that there is something new.
 
+# Names in here are qualified: a bare "id" below NOT EXISTS would be the waiting job's own.
 _DEFER_SYNCS = text(f"""
 SELECT procrastinate_defer_jobs_v1(array_agg(
-    ROW(:queue, '{SYNC}', 0, 'mailbox:' || :tenant || ':' || id, 'sync:mailbox:' || :tenant || ':' || id,
-        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', id), NULL)::procrastinate_job_to_defer_v1
-)) FROM unnest(CAST(:ids AS bigint[])) AS id
+    ROW(:queue, '{SYNC}', 0, 'mailbox:' || :tenant || ':' || due.mailbox,
+        'sync:mailbox:' || :tenant || ':' || due.mailbox,
+        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', due.mailbox), NULL)::procrastinate_job_to_defer_v1
+)) FROM unnest(CAST(:ids AS bigint[])) AS due(mailbox)
 WHERE NOT EXISTS (
-    SELECT 1 FROM procrastinate_jobs
-    WHERE queueing_lock = 'sync:mailbox:' || :tenant || ':' || id AND status = 'todo'
+    SELECT 1 FROM procrastinate_jobs waiting
+    WHERE waiting.queueing_lock = 'sync:mailbox:' || :tenant || ':' || due.mailbox AND waiting.status = 'todo'
 )
 HAVING count(*) > 0
 """)  # noqa: S608  # the only thing filled in is a constant of this module
 
-_DEFER_NOTIFIED = text(f"""
+_DEFER_NOTIFIED = f"""
 WITH sooner AS (
     UPDATE procrastinate_jobs SET scheduled_at = NULL, priority = greatest(priority, {NOTIFIED_PRIORITY})
-    WHERE queueing_lock = ANY(SELECT 'sync:mailbox:' || :tenant || ':' || id FROM unnest(CAST(:ids AS bigint[])) AS id)
+    WHERE queueing_lock = ANY(
+        SELECT 'sync:mailbox:' || %(tenant)s::text || ':' || mailbox FROM unnest(%(ids)s::bigint[]) AS mailbox)
       AND status = 'todo' AND (scheduled_at > now() OR priority < {NOTIFIED_PRIORITY})
     RETURNING id
 ), made AS (
     SELECT procrastinate_defer_jobs_v1(array_agg(
-        ROW(:queue, '{SYNC}', {NOTIFIED_PRIORITY}, 'mailbox:' || :tenant || ':' || id,
-            'sync:mailbox:' || :tenant || ':' || id,
-            jsonb_build_object('tenant_id', :tenant, 'mailbox_id', id), NULL)::procrastinate_job_to_defer_v1
-    )) AS ids FROM unnest(CAST(:ids AS bigint[])) AS id
+        ROW(%(queue)s::text, '{SYNC}', {NOTIFIED_PRIORITY}, 'mailbox:' || %(tenant)s::text || ':' || due.mailbox,
+            'sync:mailbox:' || %(tenant)s::text || ':' || due.mailbox,
+            jsonb_build_object('tenant_id', %(tenant)s::text, 'mailbox_id', due.mailbox),
+            NULL)::procrastinate_job_to_defer_v1
+    )) AS ids FROM unnest(%(ids)s::bigint[]) AS due(mailbox)
     WHERE NOT EXISTS (
-        SELECT 1 FROM procrastinate_jobs
-        WHERE queueing_lock = 'sync:mailbox:' || :tenant || ':' || id AND status = 'todo'
+        SELECT 1 FROM procrastinate_jobs waiting
+        WHERE waiting.queueing_lock = 'sync:mailbox:' || %(tenant)s::text || ':' || due.mailbox
+          AND waiting.status = 'todo'
     )
     HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM made),
        (SELECT count(pg_notify('procrastinate_any_queue_v1',
                                json_build_object('type', 'job_inserted', 'job_id', id)::text)) FROM sooner)
-""")  # noqa: S608  # the only things filled in are constants of this module
+"""  # noqa: S608  # the only things filled in are constants of this module
 
 
-async def defer_notified(session: AsyncSession, tenant_id: uuid.UUID, mailbox_ids: list[int]) -> None:
-    """Look at mailboxes of which the provider says that something is new, those first that wait already."""
-    try:
-        async with session.begin_nested():
-            values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": mailbox_ids}
-            await session.execute(_DEFER_NOTIFIED, values)
-    except IntegrityError:
-        # One of them was deferred at the same instant: one by one, each coalesces by itself.
-        for mailbox_id in mailbox_ids:
-            await defer_sync(session, tenant_id, mailbox_id, notified=True)
+def notified(tenant_id: uuid.UUID, mailbox_ids: list[int]) -> Statement:
+    """Looks at mailboxes of which the provider says that something is new, those first that wait already.
+
+    Where one of them is deferred at the same instant it fails with ``IntegrityError``, and can be run again.
+    """
+    values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": mailbox_ids}
+    return Statement(_DEFER_NOTIFIED, values)
 
 
 _DEFER_SUBSCRIBES = text(f"""
 SELECT procrastinate_defer_jobs_v1(array_agg(
-    ROW(:queue, '{SUBSCRIBE}', -5, 'subscription:' || :tenant || ':' || id,
-        '{SUBSCRIBE}:' || :tenant || ':' || id,
-        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', id), now() + at * interval '1 second'
+    ROW(:queue, '{SUBSCRIBE}', -5, 'subscription:' || :tenant || ':' || due.mailbox,
+        '{SUBSCRIBE}:' || :tenant || ':' || due.mailbox,
+        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', due.mailbox), now() + due.after * interval '1 second'
     )::procrastinate_job_to_defer_v1
-)) FROM unnest(CAST(:ids AS bigint[]), CAST(:seconds AS float8[])) AS due(id, at)
+)) FROM unnest(CAST(:ids AS bigint[]), CAST(:seconds AS float8[])) AS due(mailbox, after)
 WHERE NOT EXISTS (
-    SELECT 1 FROM procrastinate_jobs
-    WHERE queueing_lock = '{SUBSCRIBE}:' || :tenant || ':' || id AND status = 'todo'
+    SELECT 1 FROM procrastinate_jobs waiting
+    WHERE waiting.queueing_lock = '{SUBSCRIBE}:' || :tenant || ':' || due.mailbox AND waiting.status = 'todo'
 )
 HAVING count(*) > 0
 """)  # noqa: S608  # the only thing filled in is a constant of this module

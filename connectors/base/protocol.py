@@ -24,6 +24,7 @@ from connectors.base.types import (
     Replacement,
     ReplaceResult,
     ReplaceState,
+    Returned,
     SignedIn,
     Subscription,
 )
@@ -122,6 +123,13 @@ class MailboxConnector(OrganisationDirectory, Protocol):
             PermissionMissing: Writing is not allowed; nothing was written.
         """
 
+    async def remove_again(self, original: MessageRef, copy: MessageRef) -> Returned:
+        """Remove an original that the user brought back from the bin although its copy stands in its place.
+
+        Does nothing where it has not come back, so it may be asked again and again. Where messages are edited
+        in place there are no originals to come back.
+        """
+
     async def way_back(self, ref: MessageRef) -> str:
         """What :meth:`move_back` needs to put the message where it is now.
 
@@ -191,6 +199,10 @@ class NotificationReader(Protocol):
     """Authenticates and reads provider notifications without any provider SDK and without fetching mail."""
 
     provider: Provider
+
+    @property
+    def skipped(self) -> int:
+        """Entries that were left out of notifications since start, because they could not be used."""
 
     def handshake(self, query: Mapping[str, str]) -> str | None:
         """The text to answer where this request only validates the address, else None."""

@@ -39,13 +39,18 @@ class MicrosoftNotifications:
     """Implements :class:`connectors.base.protocol.NotificationReader`.
 
     Attributes:
-        skipped: How many entries were left out since start, by reason.
+        reasons: How many entries were left out since start, by reason.
     """
 
     provider = Provider.MICROSOFT
 
     def __init__(self) -> None:
-        self.skipped: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+
+    @property
+    def skipped(self) -> int:
+        """How many entries were left out since start."""
+        return self.reasons.total()
 
     def handshake(self, query: Mapping[str, str]) -> str | None:
         """The decoded ``validationToken``, to be answered as ``text/plain`` with 200 within ten seconds.
@@ -64,7 +69,7 @@ class MicrosoftNotifications:
     async def read(self, headers: Mapping[str, str], body: bytes) -> list[Hint]:
         """Hints in a notification; a batch may mix subscriptions and tenants.
 
-        An entry that cannot be used is left out and counted in ``skipped``; the others are kept.
+        An entry that cannot be used is left out and counted in ``reasons``; the others are kept.
 
         Raises:
             ValueError: Not a notification, too large, or no entry of it can be used.
@@ -91,7 +96,7 @@ class MicrosoftNotifications:
                 reasons[hint] += 1
             else:
                 hints.append(hint)
-        self.skipped.update(reasons)
+        self.reasons.update(reasons)
         if not hints:
             raise ValueError("No entry of the notification can be used: " + ", ".join(sorted(reasons)) + ".")
         return hints

@@ -80,7 +80,8 @@ async def test_an_unusable_entry_is_counted_and_the_others_are_kept() -> None:
     hints = await reader.read({}, body("text", entry(subscriptionId=7), entry(), entry(clientState="x" * 129)))
 
     assert len(hints) == 1
-    assert dict(reader.skipped) == {
+    assert reader.skipped == 3
+    assert dict(reader.reasons) == {
         "entry is not an object": 1,
         "subscriptionId is missing or malformed": 1,
         "clientState is malformed": 1,
