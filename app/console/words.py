@@ -115,6 +115,7 @@ EVENTS = {
     "written": N_("New content written"),
     "verified": N_("Read back and verified"),
     "removed": N_("Original copy removed"),
+    "returned": N_("Original brought back from the bin: removed again or protected anew"),
     "protected": N_("Links protected"),
     "dry_run": N_("Dry run: nothing was changed"),
     "failed": N_("Failed"),
@@ -248,6 +249,23 @@ INCIDENT_EVENTS = {
     "false_positive": N_("A mistake: allowed from now on"),
     "alerted": N_("The webhook was told"),
     "alert_failed": N_("The webhook could not be told"),
+}
+WHAT_IF = {
+    "direct": N_("The link is not rewritten, so Postern sees no click."),
+    "expired": N_("The link is older than links work in your organisation."),
+    "redirect": N_("It opens."),
+    "warn": N_("A warning comes first; the person can go on."),
+    "block": N_("It is stopped; there is no way through."),
+    "lock": N_("It is held until somebody changes your list."),
+}
+TREATMENTS = {
+    "protected": N_("Protected"),
+    "anybody": N_("Protected, where protection is on"),
+    "dry_run": N_("Left as it is: the domain is in a dry run"),
+    "tenant": N_("Left as it is: protection is paused or not active"),
+    "domain": N_("Left as it is: protection is off for the domain"),
+    "mailbox": N_("Left as it is: the mailbox is left out or disabled"),
+    "before": N_("Left as it is: it came before protection was switched on"),
 }
 COPY_NOTES = {
     "released": N_("Released"),
@@ -409,6 +427,8 @@ TABLES = {
     "incident_wanted": INCIDENT_WANTED,
     "incident_event": INCIDENT_EVENTS,
     "copy": COPY_NOTES,
+    "what_if": WHAT_IF,
+    "treatment": TREATMENTS,
     "intake": INTAKE,
     "choice": CHOICES,
     "left_out": LEFT_OUT,

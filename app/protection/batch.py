@@ -78,7 +78,8 @@ async def protect_page(runtime: Runtime, work: MailboxWork, external_ids: list[s
         )
         pending = journal.pending(rows)
         # Those known from before are for take_up, at their own time.
-        if not await protect_all(runtime, work, [message for message in pending if message.fresh], turn):
+        now = [message for message in pending if message.fresh or message.returned]
+        if not await protect_all(runtime, work, now, turn):
             return False
     return True
 

@@ -53,11 +53,13 @@ class Pending:
         id: Its number.
         external_id: The provider's id under which it was first seen.
         fresh: Whether it was journaled just now, so that nothing is known of it yet.
+        returned: Whether it is the original of a protected copy, named again: it may be out of the bin.
     """
 
     id: int
     external_id: str
     fresh: bool
+    returned: bool = False
 
 
 _REGISTER = """
@@ -80,9 +82,11 @@ WITH known AS (
 ), traced AS (
     INSERT INTO message_events (tenant_id, message_id, kind) SELECT %(tenant)s, id, 'seen' FROM added
 )
-SELECT id, external_id, false FROM known WHERE state IN ('seen', 'writing')
-UNION ALL SELECT id, external_id, false FROM moved
-UNION ALL SELECT id, external_id, true FROM added
+SELECT id, external_id, false, false FROM known WHERE state IN ('seen', 'writing')
+UNION ALL SELECT id, external_id, false, true FROM known
+    WHERE state = 'protected' AND external_id = ANY(%(ids)s) AND current_id <> external_id
+UNION ALL SELECT id, external_id, false, false FROM moved
+UNION ALL SELECT id, external_id, true, false FROM added
 ORDER BY 1
 """
 

@@ -56,6 +56,7 @@ from connectors.base.types import (
     ReplaceMode,
     ReplaceState,
     ReplaceStep,
+    Returned,
     Trait,
 )
 
@@ -109,6 +110,8 @@ async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pend
         try:
             if message.fresh and not conflict:
                 await _first_attempt(runtime, work, message)
+            elif message.returned and not conflict:
+                await take_back_returned(runtime, work, message.id)
             else:
                 await _another_attempt(runtime, work, message.id)
             return
@@ -152,6 +155,38 @@ async def _first_attempt(runtime: Runtime, work: MailboxWork, message: journal.P
         await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message.id))
         return
     await _protect_fetched(runtime, work, message.id, fetched, fetched, resume=None)
+
+
+async def take_back_returned(runtime: Runtime, work: MailboxWork, message_id: int) -> None:
+    """The original of a protected copy may be in sight again: it is removed again, or protected anew.
+
+    Asked again, it finds the original away and does nothing: no second copy is ever made beside one that stands.
+    """
+    async with runtime.db.tenant(work.tenant_id) as session:
+        row = await load_row(session, message_id)
+    if row.state != MessageState.PROTECTED or row.current_id == row.external_id:
+        return
+    original, copy = MessageRef(work.mailbox, row.external_id), MessageRef(work.mailbox, row.current_id)
+    found = await work.connector.remove_again(original, copy)
+    if found is Returned.AWAY:
+        return
+    event = ("returned", {"alone": found is Returned.ALONE})
+    if found is Returned.REMOVED:
+        await runtime.db.at_once(work.tenant_id, journal.tracing(work.tenant_id, message_id, event))
+        return
+    anew = {
+        "state": MessageState.SEEN.value,
+        "current_id": row.external_id,
+        "attempts": 0,
+        "finished_at": None,
+        **journal.NO_STEP,
+    }
+    await runtime.db.at_once(
+        work.tenant_id,
+        journal.putting(work.tenant_id, message_id, **anew),
+        journal.tracing(work.tenant_id, message_id, event),
+    )
+    await _another_attempt(runtime, work, message_id)
 
 
 async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int) -> None:

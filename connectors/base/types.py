@@ -265,6 +265,18 @@ class ReplaceState:
     version: str = ""
 
 
+class Returned(StrEnum):
+    """What became of an original that may have come back beside its copy.
+
+    ``AWAY``: it is still out of sight, or gone. ``REMOVED``: it was in sight and has been removed again.
+    ``ALONE``: it is in sight, and its copy is not any more: the message is unprotected.
+    """
+
+    AWAY = "away"
+    REMOVED = "removed"
+    ALONE = "alone"
+
+
 Recorder = Callable[[ReplaceState], Awaitable[None]]
 """Called after each step; returns once the step is durably journaled. The next step starts after it."""
 

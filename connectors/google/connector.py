@@ -25,6 +25,7 @@ from connectors.base.types import (
     ReplaceMode,
     ReplaceResult,
     ReplaceState,
+    Returned,
     Subscription,
 )
 from connectors.google import changes, checks, directory, errors, watch
@@ -153,6 +154,10 @@ class GoogleConnector:
     ) -> ReplaceResult:
         """See the protocol and :mod:`connectors.google.replace`."""
         return await self._replacer.run(change, idempotency_key, record, resume)
+
+    async def remove_again(self, original: MessageRef, copy: MessageRef) -> Returned:
+        """See the protocol and :meth:`connectors.google.replace.Replacer.remove_again`."""
+        return await self._replacer.remove_again(original, copy)
 
     async def way_back(self, ref: MessageRef) -> str:
         """See the protocol."""

@@ -47,6 +47,7 @@ from connectors.base.types import (
     ReplaceResult,
     ReplaceState,
     ReplaceStep,
+    Returned,
 )
 from connectors.google import errors, marker
 from connectors.google import labels as names
@@ -155,6 +156,29 @@ class Replacer:
             normalised=verified.normalised if verified else False,
             content=verified.content if verified else None,
         )
+
+    async def remove_again(self, original: MessageRef, copy: MessageRef) -> Returned:
+        """Remove an original that the user moved out of the trash, where its live links are in reach again.
+
+        The copy is left exactly as it is: what the user did to it since counts, and it may be in quarantine.
+        ``labelsRemoved`` of the mailbox's history tells of such a move
+        (https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.history/list).
+        """
+        mailbox = original.mailbox
+        try:
+            now = await get_minimal(self._client, mailbox, original.id)
+        except MessageGone:
+            return Returned.AWAY
+        if {names.TRASH, names.SPAM} & set(now.labels):
+            return Returned.AWAY
+        try:
+            standing = await get_minimal(self._client, mailbox, copy.id)
+        except MessageGone:
+            return Returned.ALONE
+        if names.TRASH in standing.labels:
+            return Returned.ALONE
+        await self._remove_original(mailbox, now)
+        return Returned.REMOVED
 
     # ---- writing
 

@@ -25,6 +25,7 @@ from connectors.base.types import (
     ReplaceMode,
     ReplaceResult,
     ReplaceState,
+    Returned,
     Subscription,
 )
 from connectors.microsoft import checks, directory, fetch, move, reach, replace
@@ -134,6 +135,11 @@ class MicrosoftConnector:
         """See :func:`connectors.microsoft.replace.replace_body`; the key is not needed."""
         del idempotency_key
         return await replace.replace_body(self._client, change, record, resume)
+
+    async def remove_again(self, original: MessageRef, copy: MessageRef) -> Returned:
+        """Nothing: a message is edited in place."""
+        del original, copy
+        return Returned.AWAY
 
     async def way_back(self, ref: MessageRef) -> str:
         """See :func:`connectors.microsoft.move.way_back`."""
