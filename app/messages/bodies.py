@@ -27,10 +27,11 @@ def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResu
     writer = Writer(plan, frozenset(plan.unsubscribe))
     pictures = embedded.Pictures(writer)
     if is_html:
-        changes = writer.html(view, "1", view.bytes_of) + pictures.in_markup(view, "1")
+        changes = writer.html(view, "1", view.bytes_of)
+        changes += pictures.in_markup(view, "1", changes)
     else:
         changes = writer.text(view, "1", view.bytes_of)
-        pictures.in_text(view, "1")
+        changes += pictures.in_text(view, "1", changes)
     made = [RawSplice(s.start, s.end, s.new, s.token) for s in splices(view, changes)]
     pieces: list[str] = []
     at = 0
@@ -63,10 +64,10 @@ def inspect_body(content: str, is_html: bool, plan: TransformPlan, reason: SkipR
     pictures = embedded.Pictures(writer)
     if is_html:
         writer.html(view, "1", view.bytes_of)
-        pictures.in_markup(view, "1")
+        pictures.in_markup(view, "1", ())
     else:
         writer.text(view, "1", view.bytes_of)
-        pictures.in_text(view, "1")
+        pictures.in_text(view, "1", ())
     links = leaving.left(writer.links)
     warning = leaving.warning(links, "", reason)
     return BodyResult(

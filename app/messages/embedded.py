@@ -8,20 +8,33 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
 
 from app.messages.charsets import View
 from app.messages.html_links import Candidate
+from app.messages.markup import attribute_value
 from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.rewrite import Change, Writer
 from app.messages.types import FoundLink, LinkAction, LinkKind, RewrittenLink
 from app.messages.urls import TargetClass, resolve
 
+if TYPE_CHECKING:
+    from app.messages.qr.blank import Edit
+    from app.messages.qr.blocks import BlockCode
+
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-ms-bmp);base64,([A-Za-z0-9+/=\s]{40,})", re.I)
 _BLOCKS = "\u2588\u2580\u2584\u25a0\u2b1b\u28ff"
 _SPELLED_BLOCKS = re.compile("&#(?:96|[xX]25)|&(?:lh|uh)?bl(?:oc)?k;")
+_DATA_DRAWING = re.compile(
+    r"\"\s*(data:image/svg\+xml[^,\"]*,([^\"]*))\"|'\s*(data:image/svg\+xml[^,']*,([^']*))'", re.I
+)
+_INLINE_DRAWING = re.compile(r"<svg[\s>](?:(?!</svg|<svg)[\s\S]){1500,200000}</svg\s*>", re.I)
+_MAX_INLINE = 5
 _LEAST_CELLS = 400
 _ROW = 21
 _STRIDE = 1_500
@@ -120,7 +133,31 @@ class Pictures:
         candidate = Candidate(0, 0, LinkKind.QR, target, url, "")
         return self.writer.judge.judge(candidate, url, text.encode("utf-8", "replace"), part, (), unsubscribe=False)
 
-    def _decided(self, text: str, part: str) -> RewrittenLink | None:
+    def drawing(self, data: bytes, part: str) -> bytes | None:
+        """Read an SVG drawing; return what it becomes, None when it stays."""
+        from app.messages.qr import svg_paint
+        from app.messages.qr.svg import scan_svg
+
+        scan = scan_svg(data, budget=self.budget)
+        for note in scan.notes:
+            self.not_looked_at("SVG drawing", part, note)
+        decided = [link for code in scan.codes if (link := self._decided(code.text, part)) is not None]
+        if not decided:
+            return None
+        new = None
+        if len(scan.codes) == 1 and decided[0].gateway_url is not None:
+            new = svg_paint.replaced(data, decided[0].gateway_url)
+        if new is None:
+            new = svg_paint.blank(data)
+            if any(link.gateway_url is not None for link in decided):
+                self.writer.warn(
+                    "qr_defaced", part, "A QR code in a drawing could not be replaced and was made unreadable instead."
+                )
+            decided = [RewrittenLink(link.link, LinkAction.REDACT, None) for link in decided]
+        self.writer.links += decided
+        return new
+
+    def _decided(self, text: str, part: str, *, is_replaceable: bool = True) -> RewrittenLink | None:
         """What is to become of a code; None where it stays (and is reported here)."""
         link = self._link(text, part)
         if link is None or self.writer.is_ours(link.url):
@@ -131,7 +168,7 @@ class Pictures:
         if mode == "report" or wanted is LinkAction.LEAVE:
             self.writer.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
             return None
-        if mode == "replace" and wanted is LinkAction.REWRITE:
+        if mode == "replace" and wanted is LinkAction.REWRITE and is_replaceable:
             try:
                 gateway_url = plan.mint(link)
             except ValueError as error:
@@ -140,31 +177,117 @@ class Pictures:
                 return RewrittenLink(link, LinkAction.REWRITE, gateway_url)
         return RewrittenLink(link, LinkAction.REDACT, None)
 
-    def in_markup(self, view: View, part: str) -> list[Change]:
-        """Codes in ``data:`` pictures and in tables or block characters of an HTML part whose links were looked for."""
+    def in_markup(self, view: View, part: str, taken: Sequence[Change]) -> list[Change]:
+        """Codes in ``data:`` pictures and in tables or block characters of an HTML part whose links were looked for.
+
+        Args:
+            view: The part's text.
+            part: MIME part path.
+            taken: What its links become; a code inside one of them is changed with it.
+        """
         source = view.text
         changes: list[Change] = []
+        if "data:image/svg" in source:
+            for hit in _DATA_DRAWING.finditer(source):
+                group = 1 if hit[1] else 3
+                new = self.drawing(_drawing_in(hit[group], hit[group + 1]), part)
+                if new is not None:
+                    text = "data:image/svg+xml;base64," + binascii.b2a_base64(new, newline=False).decode("ascii")
+                    changes.append(Change(*hit.span(group), text, token=False))
         if ";base64," in source or (source.isupper() and ";BASE64," in source):
+            found: list[Change] = []
             for hit in _DATA_IMAGE.finditer(source):
                 data = _decoded(hit[1])
                 new = self.picture(data, part) if data else None
                 if new is not None:
                     text = binascii.b2a_base64(new, newline=False).decode("ascii")
-                    changes.append(Change(*hit.span(1), text, token=False))
+                    found.append(Change(*hit.span(1), text, token=False))
+            changes += _apart(found, changes)
         if _has_dense_table(source) or (self.writer.has_symbols and _has_blocks(view)):
+            from app.messages.qr.blank import blank_html
             from app.messages.qr.html_blocks import find_in_html
 
-            text = view.decode(0, len(source))
-            self.report([c.text for c in find_in_html(text)], part, "is drawn with characters or a table")
+            drawn = self._drawn(view, part, find_in_html, blank_html, "drawn with characters or a table")
+            changes += _apart(drawn, changes)
+        if "<svg" in source:
+            self._inline_drawings(view, part)
+        return _apart(changes, taken)
+
+    def in_text(self, view: View, part: str, taken: Sequence[Change]) -> list[Change]:
+        """Codes in block characters of a text part; see `in_markup`."""
+        if view.text.isascii() or not _has_blocks(view):
+            return []
+        from app.messages.qr.blank import blank_text
+        from app.messages.qr.blocks import find_in_text
+
+        return _apart(self._drawn(view, part, find_in_text, blank_text, "drawn with characters"), taken)
+
+    def _drawn(
+        self,
+        view: View,
+        part: str,
+        find: Callable[[str], Sequence[BlockCode]],
+        blank: Callable[[str, Sequence[BlockCode]], list[Edit] | None],
+        how: str,
+    ) -> list[Change]:
+        """Codes that are drawn without a picture: made unreadable where a policy wants them changed."""
+        text, place = view.reader()
+        if text is view.text and not view.is_text and not text.isascii():
+            # Places in what is read cannot be told: the code can be read but not changed.
+            self.report([code.text for code in find(view.decode(0, len(text)))], part, f"is {how}")
+            return []
+        wanted: list[BlockCode] = []
+        decided: list[FoundLink] = []
+        for code in find(text):
+            link = self._decided(code.text, part, is_replaceable=False)
+            if link is not None:
+                wanted.append(code)
+                decided.append(link.link)
+        edits = blank(text, wanted) if wanted else []
+        if edits is None:
+            self.writer.links += [RewrittenLink(link, LinkAction.LEAVE, None) for link in decided]
+            self.writer.warn("qr_not_changed", part, f"A QR code {how} could not be changed and was left readable.")
+            return []
+        self.writer.links += [RewrittenLink(link, LinkAction.REDACT, None) for link in decided]
+        if decided and self.writer.plan.qr == "replace":
+            self.writer.warn(
+                "qr_defaced", part, f"A QR code {how} cannot be replaced there and was made unreadable instead."
+            )
+        return [Change(place(edit.start), place(edit.end), edit.new, token=False) for edit in edits]
+
+    def _inline_drawings(self, view: View, part: str) -> None:
+        """Codes in SVG elements of the markup, which hardly any mail client shows: reported."""
+        from app.messages.qr.svg import scan_svg
+
+        for number, hit in enumerate(_INLINE_DRAWING.finditer(view.text)):
+            if number == _MAX_INLINE:
+                self.not_looked_at("SVG in the markup", part, f"only the first {_MAX_INLINE} drawings are looked at")
+                return
+            scan = scan_svg(view.decode(*hit.span()).encode("utf-8", "replace"), budget=self.budget)
+            self.report([code.text for code in scan.codes], part, "is drawn with SVG in the markup")
+            for note in scan.notes:
+                self.not_looked_at("SVG in the markup", part, note)
+
+
+def _apart(changes: list[Change], taken: Sequence[Change]) -> list[Change]:
+    """Drop changes that touch one of those taken already."""
+    if not taken or not changes:
         return changes
+    others = sorted((change.start, change.end) for change in taken)
+    starts = [start for start, _ in others]
+    kept: list[Change] = []
+    for change in changes:
+        index = bisect_left(starts, change.end)
+        if index == 0 or others[index - 1][1] <= change.start:
+            kept.append(change)
+    return kept
 
-    def in_text(self, view: View, part: str) -> None:
-        """Codes in block characters of a text part."""
-        if not view.text.isascii() and _has_blocks(view):
-            from app.messages.qr.html_blocks import find_in_text
 
-            codes = find_in_text(view.decode(0, len(view.text)))
-            self.report([code.text for code in codes], part, "is drawn with characters")
+def _drawing_in(address: str, body: str) -> bytes:
+    """The SVG file in a ``data:`` address that stands in an attribute (RFC 2397)."""
+    if ";base64," in address[: len(address) - len(body)].lower():
+        return _decoded(body)
+    return unquote_to_bytes(attribute_value(body))
 
 
 def _has_dense_table(source: str) -> bool:
@@ -218,19 +341,21 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-def attachment(writer: Writer, pictures: Pictures, name: str, content_type: str, data: bytes, part: str) -> bool:
+def attachment(
+    writer: Writer, pictures: Pictures, name: str, content_type: str, data: bytes, part: str
+) -> bytes | None:
     """Report the links of an attachment that is not changed, and what of it was not looked at.
 
     Args:
         writer: Collects what is found.
-        pictures: Reads codes in PDF pages and SVG drawings.
+        pictures: Reads codes in pictures, PDF pages and SVG drawings.
         name: File name.
         content_type: Type as declared.
         data: The file.
         part: MIME part path.
 
     Returns:
-        Whether the file is a picture, whatever it calls itself.
+        What the file becomes where a QR code in it is changed; None where it stays.
     """
     from app.messages import attachments
 
@@ -251,7 +376,9 @@ def attachment(writer: Writer, pictures: Pictures, name: str, content_type: str,
     pictures.report(texts, part, f"stands in an attachment ({found.kind}), which is never changed")
     for note in notes:
         pictures.not_looked_at(found.kind, part, note)
-    return found.kind == "picture"
+    if found.kind == "picture":
+        return pictures.picture(data, part)
+    return pictures.drawing(data, part) if "SVG" in found.kind else None
 
 
 def _codes_of_document(kind: str, data: bytes, budget: PixelBudget) -> tuple[list[str], tuple[str, ...]]:
@@ -261,11 +388,6 @@ def _codes_of_document(kind: str, data: bytes, budget: PixelBudget) -> tuple[lis
 
         pages = find_pdf(data, budget=budget, links=False)
         return [code.text for _, code in pages.codes], pages.notes
-    if "SVG" in kind.upper():
-        from app.messages.qr.svg import scan_svg
-
-        drawing = scan_svg(data, budget=budget)
-        return [code.text for code in drawing.codes], drawing.notes
     if kind in ("Office document", "OpenDocument file"):
         from app.messages.qr.documents import find as find_in_document
 

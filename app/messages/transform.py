@@ -40,6 +40,7 @@ _DEFECTS = {
 
 
 _MAX_ENCODED = 4
+_HEAD = 4_000
 _ENCODED = frozenset({"base64", "quoted-printable"})
 _MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
 
@@ -236,18 +237,26 @@ class _Message:
         if role is Role.MARKUP and self.plan.rewrite_attachments:
             named = charset_in_markup(body.data, part.charset)
             view = open_view(body.data, named or part.charset, is_certain=named is None)
-            if view is not None:
+            if view is not None and not self._drawing(part, body):
                 self.is_odd = self.is_odd or _is_odd(body, view)
                 self._view(part, body, view, is_html=True)
+            if view is not None:
                 return
-        new = None
-        is_picture = role is Role.PICTURE or embedded.attachment(
-            writer, self.pictures, part.filename, part.content_type, body.data, part.path
-        )
-        if is_picture:
+        if role is Role.PICTURE:
             new = self.pictures.picture(body.data, part.path)
+        else:
+            new = embedded.attachment(writer, self.pictures, part.filename, part.content_type, body.data, part.path)
         if new is not None:
             self._add(part, body.write([Splice(0, len(body.data), new, token=False)]))
+
+    def _drawing(self, part: Part, body: Body) -> bool:
+        """Whether an SVG file was drawn anew because of a QR code in it, so that no link is left in it."""
+        if b"<svg" not in body.data[:_HEAD].lower() or b"<html" in body.data[:_HEAD].lower():
+            return False
+        new = self.pictures.drawing(body.data, part.path)
+        if new is not None:
+            self._add(part, body.write([Splice(0, len(body.data), new, token=False)]))
+        return new is not None
 
     def _encoded_message(self, part: Part) -> None:
         """An attached message in an encoding that RFC 2046 section 5.2.1 forbids it, and that clients open anyway."""
@@ -287,10 +296,11 @@ class _Message:
             return body.source(view.offset(start), view.offset(end))
 
         if is_html:
-            changes = self.writer.html(view, part.path, source_of) + self.pictures.in_markup(view, part.path)
+            changes = self.writer.html(view, part.path, source_of)
+            changes += self.pictures.in_markup(view, part.path, changes)
         else:
             changes = self.writer.text(view, part.path, source_of)
-            self.pictures.in_text(view, part.path)
+            changes += self.pictures.in_text(view, part.path, changes)
         if not changes:
             return False
         if view.alternative is not None:

@@ -1,4 +1,4 @@
-"""Codes without a picture: tables with colored cells, and block characters in text.
+"""Codes drawn with table cells, or with block characters in HTML.
 
 Both are drawn as a bitmap and read like any other. Nothing is drawn where there is nothing to draw: without
 a large table or a run of block characters a text costs one scan.
@@ -8,194 +8,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
-from unicodedata import east_asian_width
+from typing import Final
 
 import numpy as np
 import turbohtml
 
 from app.messages.qr.bitmaps import Bitmap
+from app.messages.qr.blocks import (
+    FULL,
+    LEAST_DARK,
+    LEAST_SIDE,
+    MOST_SIDE,
+    BlockCode,
+    find_in_text,
+    first_dark,
+    parts_of,
+    read_cells,
+)
 from app.messages.qr.colors import background, brightness, declarations
-from app.messages.qr.finder import find_in_bitmap
 from app.messages.qr.types import QrLimits
 
 _LIMITS: Final = QrLimits()
-_LEAST_SIDE: Final = 11  # modules of the smallest Micro QR code
-_MOST_SIDE: Final = 400
 _MODULE: Final = 4
-_QUIET: Final = 4
-
-# Which of the 2 by 4 parts of a character's cell are dark, row by row, as bits from the left and the top.
-_FULL = 0b11111111
-_BLOCKS: Final[dict[str, int]] = {
-    "█": _FULL, "▀": 0b11110000, "▄": 0b00001111, "▌": 0b10101010, "▐": 0b01010101, "▘": 0b10100000,
-    "▝": 0b01010000, "▖": 0b00001010, "▗": 0b00000101, "▚": 0b10100101, "▞": 0b01011010, "▛": 0b11111010,
-    "▜": 0b11110101, "▙": 0b10101111, "▟": 0b01011111, "▆": 0b00111111, "▇": 0b00111111, "▓": _FULL,
-    **dict.fromkeys("■⬛◼◾▪⚫●🖤🟦🟥🟫🟪", _FULL), **dict.fromkeys("⬜□◻◽⚪○🤍░▒", 0),
-}  # fmt: skip
-_BRAILLE: Final = range(0x2800, 0x2900)
-_BRAILLE_BITS: Final = (
-    (0, 0, 0),
-    (1, 1, 0),
-    (2, 2, 0),
-    (3, 0, 1),
-    (4, 1, 1),
-    (5, 2, 1),
-    (6, 3, 0),
-    (7, 3, 1),
-)
-_DARK_RE = re.compile("[" + "".join(char for char, bits in _BLOCKS.items() if bits) + "\u2801-\u28ff]")
-_IGNORED: Final = dict.fromkeys([0xFE0E, 0xFE0F, 0x200B, 0x200D, 0x2060, 0xFEFF, 0xAD])
-_LEAST_DARK: Final = 40
 _MOST_ELEMENTS: Final = 12
-
-
-@dataclass(frozen=True, slots=True)
-class BlockCode:
-    """A code drawn with table cells or characters.
-
-    Attributes:
-        text: What it says.
-        start: Where it begins in the source given, as an offset in characters: the table's or the element's
-            start tag, or the first line.
-        end: Where it ends.
-        kind: What it is drawn with.
-    """
-
-    text: str
-    start: int
-    end: int
-    kind: Literal["table", "characters"]
-
-
-# -- text ----------------------------------------------------------------------------------------------
-
-
-def find_in_text(text: str, limits: QrLimits = _LIMITS) -> tuple[BlockCode, ...]:
-    """Find codes drawn with block characters in plain text.
-
-    Args:
-        text: The text, any line ends.
-        limits: How much may be looked at.
-
-    Returns:
-        The codes in their order. Never raises.
-    """
-    if len(_first(text)) < _LEAST_DARK:
-        return ()
-    found: list[BlockCode] = []
-    for start, end, lines in _groups(text, limits):
-        for said in _read_lines(lines, limits):
-            found.append(BlockCode(said, start, end, "characters"))
-    return tuple(found[: limits.max_codes])
-
-
-def _first(text: str) -> list[str]:
-    """Return the first few dark characters of a text."""
-    found = []
-    for match in _DARK_RE.finditer(text):
-        found.append(match.group())
-        if len(found) >= _LEAST_DARK:
-            break
-    return found
-
-
-def _groups(text: str, limits: QrLimits) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield neighbouring lines with block characters: start, end and the lines."""
-    at = 0
-    lines: list[str] = []
-    begin = 0
-    seen = 0
-    for line in text.splitlines(keepends=True):
-        content = line.rstrip("\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029")
-        if _DARK_RE.search(content) or (lines and not content.strip() and _is_short_gap(lines)):
-            if not lines:
-                begin = at
-            lines.append(content)
-            seen += len(content)
-        else:
-            if _is_candidate(lines):
-                yield begin, at, lines
-            lines = []
-        at += len(line)
-        if seen > limits.max_elements:
-            return
-    if _is_candidate(lines):
-        yield begin, at, lines
-
-
-def _is_short_gap(lines: Sequence[str]) -> bool:
-    return len(lines) < 3 or any(line.strip() for line in lines[-3:])
-
-
-def _is_candidate(lines: Sequence[str]) -> bool:
-    return len(lines) * 4 >= _LEAST_SIDE and sum(map(len, lines)) >= _LEAST_DARK
-
-
-def _read_lines(lines: Sequence[str], limits: QrLimits) -> list[str]:
-    cells = _cells(lines)
-    if cells is None:
-        return []
-    # A character's cell is twice as high as wide in most fonts; square ones are drawn by doubling the width.
-    for across in (1, 2):
-        said = _read(np.repeat(cells, across, axis=1), 3, limits)
-        if said:
-            return said
-    # Double-spaced lines.
-    dense = [line for line in lines if line.strip()]
-    if len(dense) < len(lines):
-        return _read_lines(dense, limits)
-    return []
-
-
-def _cells(lines: Sequence[str]) -> Bitmap | None:
-    """Return text as a bitmap of 2 by 4 parts per character (0 dark, 255 light)."""
-    cleaned = [line.translate(_IGNORED).replace("\t", "        ") for line in lines]
-    width = max((sum(_columns(char) for char in line) for line in cleaned), default=0)
-    if not 0 < width <= _MOST_SIDE * 2 or len(cleaned) > _MOST_SIDE:
-        return None
-    cells = np.full((len(cleaned) * 4, width * 2), 255, np.uint8)
-    for row, line in enumerate(cleaned):
-        column = 0
-        for char in line:
-            bits = _bits(char)
-            wide = _columns(char)
-            if bits:
-                for part in range(8):
-                    if bits >> (7 - part) & 1:
-                        y, x = row * 4 + part // 2, (column + (part % 2) * wide / 2) * 2
-                        cells[y, int(x) : int(x + wide)] = 0
-            column += wide
-    return cells
-
-
-def _bits(char: str) -> int:
-    if ord(char) in _BRAILLE:
-        dots = ord(char) - 0x2800
-        return sum(1 << (7 - (row * 2 + column)) for bit, row, column in _BRAILLE_BITS if dots >> bit & 1)
-    return _BLOCKS.get(char, 0)
-
-
-def _columns(char: str) -> int:
-    return 2 if east_asian_width(char) in "WF" else 1
-
-
-def _read(cells: Bitmap, scale: int, limits: QrLimits) -> list[str]:
-    if cells.shape[0] * cells.shape[1] * scale * scale > limits.max_page_pixels:
-        return []
-    drawn = np.kron(cells, np.ones((scale, scale), np.uint8))
-    edge = 255 if cells[:1].mean() > 0 else 0
-    # A message is light all around; a code drawn light on dark brings its own dark edge, or needs one.
-    for ground in (255, 0) if edge == 255 else (0, 255):
-        padded = np.pad(drawn, _QUIET * 4 * scale, constant_values=ground)
-        codes = find_in_bitmap(padded, limits.max_codes)
-        if codes:
-            return list(dict.fromkeys(code.text for code in codes))
-    return []
-
-
-# -- HTML ----------------------------------------------------------------------------------------------
 
 
 def find_in_html(html: str, limits: QrLimits = _LIMITS) -> tuple[BlockCode, ...]:
@@ -208,9 +43,9 @@ def find_in_html(html: str, limits: QrLimits = _LIMITS) -> tuple[BlockCode, ...]
     Returns:
         The codes with the place of their element in the source. Never raises.
     """
-    has_tables = html.count("<td") + html.count("<TD") >= _LEAST_SIDE * _LEAST_SIDE // 4
-    has_blocks = len(_first(html)) >= _LEAST_DARK or html.count("&#96") + html.count("&#x25") >= _LEAST_DARK
-    has_blocks = has_blocks or html.lower().count("block;") >= _LEAST_DARK
+    has_tables = html.count("<td") + html.count("<TD") >= LEAST_SIDE * LEAST_SIDE // 4
+    has_blocks = len(first_dark(html)) >= LEAST_DARK or html.count("&#96") + html.count("&#x25") >= LEAST_DARK
+    has_blocks = has_blocks or html.lower().count("block;") >= LEAST_DARK
     if not has_tables and not has_blocks:
         return ()
     document = turbohtml.parse(html, source_locations=True)
@@ -222,7 +57,7 @@ def find_in_html(html: str, limits: QrLimits = _LIMITS) -> tuple[BlockCode, ...]
             budget -= used
             if modules is not None:
                 start, end = _span(table, len(html))
-                found += [BlockCode(said, start, end, "table") for said in _read(modules, _MODULE, limits)]
+                found += [BlockCode(said, start, end, "table") for said in read_cells(modules, _MODULE, limits)]
             if budget <= 0:
                 break
     if has_blocks:
@@ -258,7 +93,7 @@ def _table_modules(table: turbohtml.Element, budget: int) -> tuple[Bitmap | None
         rows.append((height, cells))
         if used > budget:
             return None, used
-    if len(rows) < _LEAST_SIDE // 2 or used < _LEAST_SIDE * 2:
+    if len(rows) < LEAST_SIDE // 2 or used < LEAST_SIDE * 2:
         return None, used
     values = {value > 127 for _, cells in rows for _, _, value in cells}
     return (_grid(rows) if len(values) == 2 else None), used
@@ -288,15 +123,15 @@ def _grid(rows: Sequence[tuple[float, list[tuple[int, float, int]]]]) -> Bitmap 
         line: list[int] = []
         for span, width, value in cells:
             count = max(1, round(width / unit)) if by_width and width > 0 else span
-            line += [value] * min(count, _MOST_SIDE)
-            if len(line) > _MOST_SIDE:
+            line += [value] * min(count, MOST_SIDE)
+            if len(line) > MOST_SIDE:
                 return None
         repeats = max(1, round(height / row_unit)) if height > 0 else 1
-        lines += [line] * min(repeats, _MOST_SIDE)
-        if len(lines) > _MOST_SIDE:
+        lines += [line] * min(repeats, MOST_SIDE)
+        if len(lines) > MOST_SIDE:
             return None
     width = max(map(len, lines))
-    if width < _LEAST_SIDE or len(lines) < _LEAST_SIDE:
+    if width < LEAST_SIDE or len(lines) < LEAST_SIDE:
         return None
     return np.array([line + [255] * (width - len(line)) for line in lines], np.uint8)
 
@@ -323,12 +158,12 @@ def _cell_value(cell: turbohtml.Element, inherited: int) -> int:
             if value >= 0:
                 return value
     said = cell.text.strip()[:4] if cell.text else ""
-    return 0 if said and _bits(said[0]) == _FULL else inherited
+    return 0 if said and parts_of(said[0]) == FULL else inherited
 
 
 def _number(element: turbohtml.Element, name: str) -> int:
     text = _as_text(element.attrs.get(name) or "")
-    return min(max(int(text), 1), _MOST_SIDE) if text.isdecimal() and len(text) < 5 else 1
+    return min(max(int(text), 1), MOST_SIDE) if text.isdecimal() and len(text) < 5 else 1
 
 
 _LENGTH_RE = re.compile(r"\s*(\d{1,5}(?:\.\d{1,4})?)\s*(?:px|pt)?\s*\Z")
@@ -373,7 +208,7 @@ def _characters(document: turbohtml.Document, length: int, limits: QrLimits) -> 
     said: set[str] = set()
     seen: set[str] = set()
     for element in [*document.find_all("pre"), *document.find_all("body")]:
-        if len(_first(element.text)) < _LEAST_DARK:
+        if len(first_dark(element.text)) < LEAST_DARK:
             continue
         text = _rendered(element, limits).strip("\n")
         if text in seen:  # the same lines, inside another element

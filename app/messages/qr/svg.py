@@ -108,7 +108,7 @@ def scan_svg(data: bytes, limits: QrLimits = _LIMITS, budget: PixelBudget | None
         root = None
     if root is None:
         return QrScan((), ("the drawing is no readable XML",))
-    drawing = _Drawing(limits, _view(root))
+    drawing = _Drawing(limits, view_of(root))
     _collect(root, drawing)
     codes: list[QrCode] = []
     for picture in drawing.pictures[: limits.max_codes]:
@@ -359,7 +359,7 @@ def _mapped(polygon: svg_paths.Polygon, m: _Matrix) -> svg_paths.Polygon:
     return [(m[0] * x + m[2] * y + m[4], m[1] * x + m[3] * y + m[5]) for x, y in polygon]
 
 
-def _view(root: etree._Element) -> tuple[float, float, float, float]:
+def view_of(root: etree._Element) -> tuple[float, float, float, float]:
     """Return the visible rectangle: ``viewBox``, else width and height; zeros where neither is given."""
     numbers = [float(item) for item in _NUMBER_RE.findall(root.get("viewBox") or "")]
     if len(numbers) == 4 and numbers[2] > 0 and numbers[3] > 0 and all(map(math.isfinite, numbers)):

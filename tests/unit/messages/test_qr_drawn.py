@@ -12,7 +12,7 @@ import zxingcpp
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.messages.qr import QrLimits, html_blocks, svg, svg_paths
+from app.messages.qr import QrLimits, blocks, html_blocks, svg, svg_paths
 from app.messages.qr.colors import background, brightness, declarations
 from tests.unit.messages import qr_pictures as pictures
 from tests.unit.messages.qr_pictures import TEXT
@@ -209,14 +209,14 @@ TEXTS = {
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_a_code_of_characters_is_found_in_text(drawing: str, ends: str) -> None:
     text = ("Scan this:\n\n" + TEXTS[drawing] + "\n\nBest regards\n").replace("\n", ends)
-    (code,) = html_blocks.find_in_text(text)
+    (code,) = blocks.find_in_text(text)
     assert (code.text, code.kind) == (TEXT, "characters")
     assert text[code.start : code.end].strip("\r\n") == TEXTS[drawing].replace("\n", ends).strip("\r\n")
 
 
 def test_two_codes_in_one_text_are_found_in_order() -> None:
     other = in_halves(pictures.modules("https://other.example/"))
-    codes = html_blocks.find_in_text(f"one\n{TEXTS['half blocks']}\ntwo\n{other}\n")
+    codes = blocks.find_in_text(f"one\n{TEXTS['half blocks']}\ntwo\n{other}\n")
     assert [code.text for code in codes] == [TEXT, "https://other.example/"]
     assert codes[0].end <= codes[1].start
 
@@ -226,7 +226,7 @@ def test_two_codes_in_one_text_are_found_in_order() -> None:
     ["", "plain", "█" * 39, "█ " * 50_000, "█▄\n" * 2_000, "█████ 80 %\n" * 30, "\n" * 5_000, "⬛" * 200 + "\n" + "⬛"],
 )
 def test_block_characters_that_are_no_code_give_nothing(text: str) -> None:
-    assert html_blocks.find_in_text(text) == ()
+    assert blocks.find_in_text(text) == ()
 
 
 PAGES = {
@@ -311,7 +311,7 @@ def test_ordinary_tables_give_nothing() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="█▀▄ \n⬛⠿<td>/rpe&nbs;", max_size=400))
 def test_no_text_raises(text: str) -> None:
-    html_blocks.find_in_text("█" * 50 + text)
+    blocks.find_in_text("█" * 50 + text)
     html_blocks.find_in_html("<td>" * 40 + "█" * 50 + text)
 
 
