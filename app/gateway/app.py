@@ -463,6 +463,7 @@ class Gateway:
                 "error": spool.error,
                 "waiting_bytes": waiting,
             },
+            "sources": {} if self.deps.asker is None else self.deps.asker.state(),
         }
 
     async def _explain(self, request: Request) -> None:

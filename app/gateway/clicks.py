@@ -57,6 +57,9 @@ class SourceAsker(Protocol):
     async def ask(self, urls: Iterable[str], seconds: float) -> Asked:
         """What they say; those that take longer go on by themselves."""
 
+    def state(self) -> dict[str, int]:
+        """How many sources there are, and how many cannot be asked."""
+
     async def aclose(self) -> None:
         """Give up what is under way."""
 

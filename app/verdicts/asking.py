@@ -119,6 +119,10 @@ class SourceDesk:
         self.generation += 1
         return self.generation
 
+    def state(self) -> dict[str, int]:
+        """How many sources are asked, and how many cannot be asked here, for whoever watches the process."""
+        return {"asked": len(self._sources), "not_usable": len(self.problems)}
+
     def _file_stamps(self) -> tuple[Any, ...]:
         return tuple(
             _stamp(self._folder / file_name(config))
@@ -239,7 +243,9 @@ class SourceDesk:
         error = None if task.cancelled() else task.exception()
         if isinstance(error, SourceFailed):
             # Nobody may be waiting any more; the message holds no address. "Busy" only repeats an earlier failure.
-            if error.reason != "busy":
+            if error.reason == "refused":  # somebody has to do something about it
+                log.warning("sources.refused", source=key[0], error=str(error))
+            elif error.reason != "busy":
                 log.info("sources.failed", source=key[0], error=str(error))
         elif error is not None:
             # A fault of ours must not take the click with it; the verdict is degraded.

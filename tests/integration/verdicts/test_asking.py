@@ -196,6 +196,7 @@ async def test_a_source_whose_key_is_missing_is_said_to_be_missing(
     asked = await made.ask(["http://good.example/"], 1.0)
     assert [signal.code for signal in asked.signals] == ["not_asked"]
     assert "TEST_KEY" in made.problems["Google Safe Browsing"]
+    assert made.state() == {"asked": 0, "not_usable": 1}
 
 
 @pytest.mark.parametrize("text", ["rubbish", "[5]", "{}5", '[{"name": "x"}]'])
@@ -292,6 +293,7 @@ def test_a_click_on_a_listed_address_is_blocked_with_the_reason_in_words(
     assert "Schadprogramme verbreiten könnte" in reply.text
     assert "Google Safe Browsing" in reply.text
     assert click(gateway, "http://good.example/").status_code == 302
+    assert httpx.get(f"{gateway.url}/readyz").json()["sources"] == {"asked": 1, "not_usable": 0}
 
 
 def test_a_click_that_was_answered_before_is_judged_anew_when_the_lists_come(
