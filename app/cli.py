@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,8 @@ from app.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from app.messages.options import DeliveryOptions
+    from app.protection.what_if import WhatIf
+    from app.verdicts.inspect import Inspection
 
 app = typer.Typer(
     name="postern",
@@ -143,8 +146,18 @@ def inspect_url_command(
             "The demo's is demo/feed.tsv in its data directory.",
         ),
     ] = None,
+    tenant: Annotated[
+        str | None,
+        typer.Option(help="An organisation, by name or id: what its policy would do. Asks nothing over the network."),
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Whose mailbox, by its address; with --tenant.")] = None,
+    received: Annotated[
+        datetime | None, typer.Option(help="When the message came, UTC; with --tenant. Unset: now.")
+    ] = None,
 ) -> None:
-    """Show the verdict on an address, and why."""
+    """Show the verdict on an address, and why; with --tenant what would happen there to whom."""
+    import asyncio
+
     from app.kit.logs import configure_logs
     from app.verdicts.asking import open_desk
     from app.verdicts.inspect import inspect_url
@@ -155,7 +168,15 @@ def inspect_url_command(
         raise Refused(f"There is no file {feed}. Nothing was looked at.", "no_input")
     settings = load_settings()
     lists = installed_lists(feed or settings.feed_file, settings.data_dir)
-    inspection = inspect_url(url, feed=lists, offline=offline, sources=open_desk(settings))
+    inspection: Inspection | WhatIf
+    if tenant is not None:
+        from app.what_if_command import ask_what_if
+
+        inspection = asyncio.run(ask_what_if(settings, lists, url, tenant, user, received))
+    elif user is not None or received is not None:
+        raise Refused("--user and --received go with --tenant. Nothing was looked at.", "no_tenant")
+    else:
+        inspection = inspect_url(url, feed=lists, offline=offline, sources=open_desk(settings))
     if as_json:
         typer.echo(json.dumps(inspection.as_json(), ensure_ascii=False, indent=2))
     else:

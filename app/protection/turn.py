@@ -14,6 +14,7 @@ Everything is found by what it is about and written at most once, so doing it tw
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import uuid
 from collections import defaultdict
@@ -38,7 +39,7 @@ from app.protection.runtime import Runtime
 from app.protection.turn_match import Subject, click_subject, list_hit
 from app.tenants.actor import system_actor
 from app.tenants.models import Tenant
-from app.verdicts.lists import installed_lists, lists_stamp
+from app.verdicts.lists import READING, lists_stamp, shared_lists
 from connectors.base.types import Place
 
 log = structlog.get_logger()
@@ -155,7 +156,7 @@ async def _note_copies(session: AsyncSession, runtime: Runtime, incident: Incide
 async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: _Tenant) -> bool:
     """One step of comparing the mail with changed lists; True where there is more to compare."""
     settings = runtime.settings
-    stamp = lists_stamp(settings.feed_file, settings.data_dir)
+    stamp = await asyncio.to_thread(lists_stamp, settings.feed_file, settings.data_dir)
     rules = hashlib.sha256(repr(tenant.snapshot.rules).encode("utf-8", "replace")).hexdigest()[:16]
     now = runtime.clock()
     async with runtime.db.tenant(tenant_id) as session:
@@ -173,7 +174,7 @@ async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: _Tenant) 
             state.next_message = (await session.scalar(select(func.max(MessageRow.id))) or 0) + 1
         session.add(state)
         links = await _links(session, tenant.since, MessageLink.message_id < state.next_message)
-        hits = _hits(runtime, tenant.snapshot, links)
+        hits = await asyncio.to_thread(_hits, runtime, tenant.snapshot, links)
         # Always in one order, so that two workers cannot wait for each other.
         for subject in sorted(hits, key=lambda subject: (subject.kind, subject.text)):
             evidence, copies = hits[subject]
@@ -192,13 +193,16 @@ _Hits = dict[Subject, tuple[tuple[dict[str, Any], ...], dict[int, tuple[int, set
 
 
 def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[_Link]) -> _Hits:
-    lists = installed_lists(runtime.settings.feed_file, runtime.settings.data_dir)
-    lists.refresh()
+    """Which links the lists call bad. Runs in a thread: beside it mail is waiting to be protected."""
+    lists = shared_lists(runtime.settings.feed_file, runtime.settings.data_dir)
     found: _Hits = {}
     known: dict[str, tuple[Subject, tuple[dict[str, Any], ...]] | None] = {}
+    with READING:
+        lists.refresh()
     for row in links:
         if row.url not in known:
-            known[row.url] = list_hit(row.url, lists, snapshot)
+            with READING:
+                known[row.url] = list_hit(row.url, lists, snapshot)
         hit = known[row.url]
         if hit is not None:
             subject, evidence = hit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from functools import lru_cache
 from pathlib import Path
 
 from app.verdicts.feed import FeedFile
@@ -10,6 +12,8 @@ from app.verdicts.feed_store import SUFFIX, FeedStore
 from app.verdicts.judge import AllSources
 
 _HEAD_BYTES = 4096
+READING = threading.Lock()
+"""Held by threads that ask :func:`shared_lists`."""
 
 
 def store_path(data_dir: Path) -> Path:
@@ -23,6 +27,12 @@ def installed_lists(feed_file: Path | None, data_dir: Path) -> AllSources:
     if feed_file is not None and feed_file.suffix == SUFFIX:
         return AllSources(FeedStore(feed_file), store)
     return AllSources(FeedFile(feed_file), store)
+
+
+@lru_cache(maxsize=4)
+def shared_lists(feed_file: Path | None, data_dir: Path) -> AllSources:
+    """The same for all callers of a process, so that a list is read once; ask it under :data:`READING` from threads."""
+    return installed_lists(feed_file, data_dir)
 
 
 def lists_stamp(feed_file: Path | None, data_dir: Path) -> str:

@@ -21,6 +21,7 @@ from app.console.routes.quarantine import router as quarantine_router
 from app.console.routes.settings import router as settings_router
 from app.console.routes.sign_in import router as sign_in_router
 from app.console.routes.sources import router as sources_router
+from app.console.routes.what_if import router as what_if_router
 
 ROUTERS = (
     sign_in_router,
@@ -30,6 +31,7 @@ ROUTERS = (
     clicks_router,
     incidents_router,
     lists_router,
+    what_if_router,
     sources_router,
     connector_router,
     mailbox_choice_router,
