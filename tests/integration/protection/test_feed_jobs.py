@@ -55,7 +55,7 @@ async def test_a_link_that_is_listed_after_delivery_becomes_an_incident(
 async def _incident(organisation: Organisation) -> Incident:
     while True:
         async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
-            found = await session.scalar(select(Incident))
+            found: Incident | None = await session.scalar(select(Incident))
         if found is not None:
             return found
         await asyncio.sleep(0.05)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -201,7 +202,7 @@ async def test_what_is_listed_still_keeps_the_day_it_was_seen_first(installation
     ],
 )
 async def test_a_download_that_fails_leaves_what_was_there(
-    installation: Installation, values: dict[str, object], word: str
+    installation: Installation, values: dict[str, Any], word: str
 ) -> None:
     address = installation.server.publish("/list", "\n".join(MANY))
     await installation.add("list", "L", address=address)
@@ -511,7 +512,7 @@ async def test_a_damaged_file_is_not_swapped_in(installation: Installation) -> N
     ],
 )
 async def test_a_source_that_cannot_work_is_refused(
-    installation: Installation, kind: str, values: dict[str, object], word: str
+    installation: Installation, kind: str, values: dict[str, Any], word: str
 ) -> None:
     with pytest.raises(Refused, match=word):
         await installation.add(kind, "L", **values)
