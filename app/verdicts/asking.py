@@ -206,7 +206,8 @@ class SourceDesk:
                     continue
                 try:
                     signal = await source.inspect(target, self._monotonic())
-                except SourceFailed:
+                except Exception as fault:  # noqa: BLE001 - a fault of ours must not take the click with it
+                    _log_failure(name, fault)
                     degraded = True
                     signals.append(_not_asked(name))
                 else:
@@ -241,15 +242,8 @@ class SourceDesk:
     def _done(self, key: _Question, task: asyncio.Task[Signal | None]) -> None:
         self._running.pop(key, None)
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, SourceFailed):
-            # Nobody may be waiting any more; the message holds no address. "Busy" only repeats an earlier failure.
-            if error.reason == "refused":  # somebody has to do something about it
-                log.warning("sources.refused", source=key[0], error=str(error))
-            elif error.reason != "busy":
-                log.info("sources.failed", source=key[0], error=str(error))
-        elif error is not None:
-            # A fault of ours must not take the click with it; the verdict is degraded.
-            log.error("sources.broken", source=key[0], error=type(error).__name__, exc_info=error)
+        if error is not None:
+            _log_failure(key[0], error)
 
     async def aclose(self) -> None:
         """Give up what is under way."""
@@ -280,6 +274,16 @@ def open_desk(settings: Settings) -> SourceDesk:
 
 async def _inspect(source: SignalSource, target: Target, deadline: float) -> Signal | None:
     return await source.inspect(target, deadline)
+
+
+def _log_failure(name: str, error: BaseException) -> None:
+    """Nobody may be waiting for the answer any more. Messages of sources hold no address."""
+    if not isinstance(error, SourceFailed):
+        log.error("sources.broken", source=name, error=type(error).__name__, exc_info=error)
+    elif error.reason == "refused":  # somebody has to do something about it
+        log.warning("sources.refused", source=name, error=str(error))
+    elif error.reason != "busy":  # that only repeats an earlier failure
+        log.info("sources.failed", source=name, error=str(error))
 
 
 def _not_asked(name: str) -> Signal:

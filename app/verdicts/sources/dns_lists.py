@@ -165,7 +165,15 @@ class DnsList:
 
     def __init__(self, config: SourceConfig, secret: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._config = config
-        self._zone = dns.name.from_text(f"{secret}.{config.address}" if secret else config.address)
+        try:
+            self._zone = dns.name.from_text(f"{secret}.{config.address}" if secret else config.address)
+            self._nameservers = [_nameserver(text) for text in option_texts(config, "nameservers")]
+        except (dns.exception.DNSException, ValueError):
+            # What was wrong is not repeated: the key is a part of it.
+            raise SourceFailed(
+                f"The zone, the key or the resolvers of {config.name} cannot be used. The source was not asked.",
+                reason="address",
+            ) from None
         self._monotonic = monotonic
         self._resolver: dns.asyncresolver.Resolver | None = None
         self._known: dict[str, _Known] = {}
@@ -290,21 +298,24 @@ class DnsList:
 
     def _get_resolver(self) -> dns.asyncresolver.Resolver:
         if self._resolver is None:
-            given = option_texts(self._config, "nameservers")
-            self._resolver = dns.asyncresolver.Resolver(configure=not given)
-            if given:
-                self._resolver.nameservers = [_nameserver(text) for text in given]
+            self._resolver = dns.asyncresolver.Resolver(configure=not self._nameservers)
+            if self._nameservers:
+                self._resolver.nameservers = [*self._nameservers]
             self._resolver.cache = None
             self._resolver.timeout = ASK_SECONDS / 3
         return self._resolver
 
 
 def _nameserver(text: str) -> dns.nameserver.Nameserver:
-    """A resolver: an address, with a port or without."""
+    """A resolver: an address, with a port or without.
+
+    Raises:
+        ValueError: It is none.
+    """
     host, _, port = text.rpartition(":")
-    if host and port.isdigit() and (host.startswith("[") or ":" not in host):
-        return dns.nameserver.Do53Nameserver(host.strip("[]"), int(port))
-    return dns.nameserver.Do53Nameserver(text.strip("[]"))
+    if not (host and port.isdigit() and int(port) < 1 << 16 and (host.startswith("[") or ":" not in host)):
+        host, port = text, "53"
+    return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host.strip("[]"))), int(port))
 
 
 class SpamhausDbl(DnsList):

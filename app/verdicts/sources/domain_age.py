@@ -31,7 +31,7 @@ from urllib.parse import unquote, urlsplit
 from app.kit.clock import Clock, utc_now
 from app.messages.hosts import host_of, is_ip, registrable_domain
 from app.verdicts.scoring import Signal
-from app.verdicts.sources.files import Renewed, WatchedFile, file_name
+from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_number
 from app.verdicts.sources.types import Answer, Cost, SourceClient, SourceConfig, SourceFailed, Tally, Target
 
 MAGIC: Final = b"PSTNAGE1"
@@ -198,6 +198,8 @@ class DomainAge:
         self._clock = clock
         self._monotonic = monotonic
         self._file: WatchedFile[AgeFile] | None = None
+        self.days = max(1, option_number(config, "days", DAYS))
+        """Up to which age a name is young."""
 
     @property
     def config(self) -> SourceConfig:
@@ -208,11 +210,6 @@ class DomainAge:
     def name(self) -> str:
         """The configured name."""
         return self._config.name
-
-    @property
-    def days(self) -> int:
-        """Up to which age a name is young."""
-        return max(1, int(self._config.options.get("days", DAYS)))
 
     def use(self, folder: Path, client: SourceClient) -> None:
         """Answer from the file in this folder; see :class:`app.verdicts.sources.files.FileSource`."""

@@ -18,7 +18,7 @@ from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
-from app.verdicts.sources.types import SignalSource, SourceClient, SourceConfig
+from app.verdicts.sources.types import SignalSource, SourceClient, SourceConfig, SourceFailed
 
 CHECK_SECONDS: Final = 0.2
 SUFFIX: Final = ".src"
@@ -139,3 +139,18 @@ def option_texts(config: SourceConfig, name: str) -> tuple[str, ...]:
     found = config.options.get(name)
     parts = found.split(",") if isinstance(found, str) else found or ()
     return tuple(text for text in (str(part).strip() for part in parts) if text)
+
+
+def option_number(config: SourceConfig, name: str, otherwise: int) -> int:
+    """An option that is a number from 0 on.
+
+    Raises:
+        SourceFailed: It is none.
+    """
+    found = str(config.options.get(name, otherwise)).strip()
+    if not found.isascii() or not found.isdigit() or len(found) > 6:
+        raise SourceFailed(
+            f"The option {name} of {config.name} is a number, not “{found[:40]}”. The source was not asked.",
+            reason="option",
+        )
+    return int(found)

@@ -21,6 +21,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from app.kit.clock import Clock, utc_now
+from app.verdicts.sources.files import option_number
 from app.verdicts.sources.types import Answer, Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
 
 WHOLE_DAYS: Final = 7
@@ -74,6 +75,7 @@ class MispFeed:
         self._config = config
         self._secret = secret
         self._clock = clock
+        self._days = option_number(config, "days", DAYS)
 
     @property
     def config(self) -> SourceConfig:
@@ -120,8 +122,7 @@ class MispFeed:
 
     def _wanted(self, manifest: Mapping[str, Any], newest: int, now: datetime, tally: Tally) -> list[tuple[str, int]]:
         """UUID and timestamp of the events to ask for, oldest first."""
-        days = int(self._config.options.get("days", DAYS))
-        earliest = (now - timedelta(days=days)).date() if days > 0 else date.min
+        earliest = (now - timedelta(days=self._days)).date() if self._days else date.min
         found: list[tuple[str, int]] = []
         for uuid, about in manifest.items():
             # The name becomes a part of an address.

@@ -22,7 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from app.kit.clock import Clock, utc_now
-from app.verdicts.sources.files import option_texts
+from app.verdicts.sources.files import option_number, option_texts
 from app.verdicts.sources.taxii_patterns import BadPattern, parse_pattern
 from app.verdicts.sources.types import Answer, Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
 
@@ -145,6 +145,7 @@ class TaxiiSource:
         self._config = config
         self._secret = secret
         self._clock = clock
+        self._least_confidence = option_number(config, "min_confidence", LEAST_CONFIDENCE)
 
     @property
     def config(self) -> SourceConfig:
@@ -166,7 +167,7 @@ class TaxiiSource:
                 before = _State()
         whole = now >= before.whole_until
         after = _State({}, now + timedelta(hours=WHOLE_HOURS)) if whole else before
-        reading = _Reading(now, int(self._config.options.get("min_confidence", LEAST_CONFIDENCE)))
+        reading = _Reading(now, self._least_confidence)
         for collection in await self._collections(client):
             last = await self._poll(client, collection, "" if whole else before.since.get(collection, ""), reading)
             if last:

@@ -254,6 +254,33 @@ async def test_a_fault_of_ours_in_a_source_degrades_and_raises_nothing(
     assert [signal.code for signal in asked.signals] == ["not_asked"]
 
 
+@pytest.mark.parametrize(("kind", "options"), [("domain_age", {"days": "many"}), ("surbl", {"nameservers": "nowhere"})])
+async def test_a_source_with_an_option_that_makes_no_sense_keeps_nobody_from_the_others(
+    desk: Desk, sources: Sources, google: Google, kind: str, options: dict[str, str]
+) -> None:
+    sources.write(new_config(kind, address="https://lists.example/new.csv", options=options), google.config)
+    await sources.renew(google.config)
+    asked = await desk().ask([EVIL], 20.0)
+    assert {signal.code for signal in asked.signals} == {"not_asked", "reported_malware"}
+
+
+async def test_a_fault_of_ours_in_memory_degrades_and_raises_nothing(
+    desk: Desk, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources.write(new_config("domain_age", address="https://lists.example/new.csv"))
+    made = desk()
+    made.refresh()
+    (_, source), *_ = made._sources.values()
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(source, "inspect", broken)
+    asked = await made.ask([EVIL], 20.0)
+    assert asked.degraded
+    assert [signal.code for signal in asked.signals] == ["not_asked"]
+
+
 def test_inspect_url_asks_the_sources(desk: Desk, sources: Sources, google: Google, tmp_path: Path) -> None:
     sources.write(google.config)
     asyncio.run(sources.renew(google.config))

@@ -284,3 +284,27 @@ async def test_closing_ends_what_is_under_way(make: Make, zone: Zone) -> None:
     await source.aclose()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"address": "a..b"},
+        {"address": "x" * 70 + ".test"},
+        {"options": {"nameservers": "resolver.example"}},
+        {"options": {"nameservers": "127.0.0.1:99999"}},
+    ],
+)
+def test_a_zone_or_resolver_that_is_none_is_refused(values: dict[str, Any]) -> None:
+    config = new_config("surbl", **values)
+    with pytest.raises(SourceFailed) as failed:
+        make_signal_source(config, "")
+    assert failed.value.reason == "address"
+
+
+def test_resolvers_are_given_with_a_port_or_without() -> None:
+    options = {"nameservers": "192.0.2.1, 192.0.2.2:5353, 2001:db8::1, [2001:db8::2]:5353"}
+    source = make_signal_source(new_config("surbl", options=options), "")
+    assert isinstance(source, DnsList)
+    found = [(server.address, server.port) for server in source._get_resolver().nameservers]
+    assert found == [("192.0.2.1", 53), ("192.0.2.2", 5353), ("2001:db8::1", 53), ("2001:db8::2", 5353)]
