@@ -66,7 +66,10 @@ _REGISTER = """
 WITH known AS (
     SELECT id, state, reason, external_id, current_id, step_new_id FROM messages
     WHERE tenant_id = %(tenant)s AND mailbox_id = %(mailbox)s
-      AND (external_id = ANY(%(ids)s) OR current_id = ANY(%(ids)s) OR step_new_id = ANY(%(ids)s))
+      AND (
+          external_id = ANY(%(ids)s) OR current_id = ANY(%(ids)s)
+          OR (step_new_id <> '' AND step_new_id = ANY(%(ids)s))  -- as its index is
+      )
 ), moved AS (
     UPDATE messages SET state = 'seen', reason = '', attempts = 0
     WHERE tenant_id = %(tenant)s

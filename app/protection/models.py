@@ -138,6 +138,13 @@ class MessageRow(Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "mailbox_id", "external_id"),
         Index("ix_messages_current", "tenant_id", "mailbox_id", "current_id"),
+        Index(
+            "ix_messages_step",
+            "tenant_id",
+            "mailbox_id",
+            "step_new_id",
+            postgresql_where=sql("step_new_id <> ''"),
+        ),
         Index("ix_messages_seen", "tenant_id", "seen_at"),
         Index("ix_messages_state", "tenant_id", "state"),
         Index(
