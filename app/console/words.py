@@ -298,6 +298,9 @@ INTAKE = {
     "malformed": N_("Refused: not readable"),
     "not_genuine": N_("Refused: not from the provider"),
     "too_large": N_("Refused: too large"),
+    "entry_malformed": N_("Left out: entry not readable"),
+    "too_many": N_("Left out: more than 1,000 entries at once"),
+    "not_stored": N_("Not stored for now: delivered again"),
 }
 ACTS = {
     "backfill.cancelled": N_("Going through older mail cancelled"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import uuid
@@ -17,9 +18,10 @@ from sqlalchemy import select, text
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.protection import subscriptions
-from app.protection.intake import MAX_BODY_BYTES, IntakeDeps, create_intake
+from app.protection.intake import MAX_BODY_BYTES, MAX_HINTS, IntakeDeps, create_intake
 from app.protection.models import IntakeCount, MailboxRow, SubscriptionRow
 from app.protection.sync import open_work
+from app.tenants.models import Tenant
 from connectors.base.types import Provider, Subscription
 from connectors.emulators.testing import running_emulators
 from tests.integration.protection.world import Organisation, connect, provider_settings
@@ -173,3 +175,67 @@ async def test_the_secret_is_stored_sealed(organisation: Organisation) -> None:
     async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
         (sealed,) = (await session.scalars(select(SubscriptionRow.secret_sealed))).all()
     assert b"very-secret-word" not in sealed
+
+
+async def test_entries_that_cannot_be_used_are_left_out_and_counted(
+    organisation: Organisation, client: httpx.AsyncClient
+) -> None:
+    subscription = await subscribed(organisation)
+    body = notification(subscription, "s3cret")
+    body["value"] += [{"subscriptionId": 7}, "text"]
+    assert (await client.post("/hooks/microsoft", json=body)).status_code == 202
+    assert (await client.post("/hooks/microsoft", json=notification(subscription, "s3cret"))).status_code == 202
+    assert await counts(organisation) == {"taken": 2, "entry_malformed": 2}
+
+
+async def test_entries_beyond_the_most_at_once_are_counted(
+    organisation: Organisation, client: httpx.AsyncClient
+) -> None:
+    subscription = await subscribed(organisation)
+    body = notification(subscription, "s3cret")
+    body["value"] *= MAX_HINTS + 5
+    assert (await client.post("/hooks/microsoft", json=body)).status_code == 202
+    assert await counts(organisation) == {"taken": MAX_HINTS, "too_many": 5}
+
+
+async def another_tenants_subscription(organisation: Organisation, secret: str) -> str:
+    """A subscription of a mailbox of a second tenant."""
+    runtime, tenant_id, made = organisation.runtime, uuid.uuid4(), str(uuid.uuid4())
+    async with runtime.db.tenant(tenant_id) as session:
+        session.add(
+            Tenant(tenant_id=tenant_id, name="Other", provider="microsoft", external_id="other", status="active")
+        )
+        box = MailboxRow(tenant_id=tenant_id, external_id="m", address="m@other.example", domain="other.example")
+        session.add(box)
+        await session.flush()
+        session.add(
+            SubscriptionRow(
+                tenant_id=tenant_id,
+                provider="microsoft",
+                id=made,
+                mailbox_id=box.id,
+                expires_at=datetime.now(UTC) + timedelta(days=3),
+                secret_sealed=subscriptions.seal_secret(runtime.keyring, tenant_id, secret),
+            )
+        )
+    return made
+
+
+async def test_a_tenant_whose_hints_cannot_be_stored_keeps_nobody_elses_waiting(
+    organisation: Organisation, client: httpx.AsyncClient
+) -> None:
+    stuck, other = await subscribed(organisation), await another_tenants_subscription(organisation, "0ther")
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await session.execute(select(MailboxRow.id).with_for_update())  # held until the end of this block
+        waiting = [
+            asyncio.create_task(client.post("/hooks/microsoft", json=notification(stuck, "s3cret"))) for _ in range(3)
+        ]
+        for _ in range(3):
+            answer = await client.post("/hooks/microsoft", json=notification(other, "0ther"))
+            assert answer.status_code == 202
+        assert not any(task.done() for task in waiting)
+        assert {(await task).status_code for task in waiting} == {503}
+    answer = await client.post("/hooks/microsoft", json=notification(stuck, "s3cret"))
+    assert answer.status_code == 202
+    assert await jobs(organisation, "mailbox.sync") == 2
+    assert (await counts(organisation))["not_stored"] == 3

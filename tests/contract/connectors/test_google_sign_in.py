@@ -287,6 +287,32 @@ async def test_a_token_that_google_did_not_sign_is_refused(world: GoogleWorld) -
                 await notifications.read(headers, BODY)
 
 
+async def test_a_token_is_verified_once_and_believed_until_its_end(world: GoogleWorld) -> None:
+    start = time.time()
+    passed = 0.0
+    async with SharedHttp(QUICK) as http:
+        notifications = GoogleNotifications(world.config(), http=http, now=lambda: start + passed)
+        headers = signed(world)
+        await notifications.read(headers, BODY)
+        world.fail(FaultKind.UNAVAILABLE, "/oauth2/v3/certs", limit=None)
+        notifications._keys = KeyCache(world.config().certs_url, http)  # which knows no key and can get none
+
+        assert await notifications.read(headers, BODY)
+        with pytest.raises(Transient):
+            await notifications.read(signed(world, iat=int(start) - 1), BODY)
+        passed = 3_700.0
+        with pytest.raises(Transient):
+            await notifications.read(headers, BODY)
+
+
+async def test_a_refused_token_is_not_remembered_as_good(world: GoogleWorld) -> None:
+    async with reader(world) as notifications:
+        headers = signed(world, email="other@postern-test.iam.gserviceaccount.com")
+        for _ in range(2):
+            with pytest.raises(PermissionError):
+                await notifications.read(headers, BODY)
+
+
 async def test_an_oversized_push_is_refused_before_anything_else(world: GoogleWorld) -> None:
     async with reader(world) as notifications:
         with pytest.raises(ValueError, match="larger"):

@@ -272,3 +272,16 @@ def test_a_job_that_met_no_database_or_a_stopping_worker_is_never_given_up() -> 
     for error in (psycopg.OperationalError(), OSError(), asyncio.CancelledError()):
         decision = decided(error, attempts=10_000, priority=10)
         assert decision is not None and decision.priority == 10
+
+
+async def test_equal_jobs_coalesce_whatever_the_jobs_own_numbers_are(organisation: Organisation) -> None:
+    db, tenant_id = organisation.runtime.db, organisation.tenant_id
+    mailboxes = [1_000_001, 1_000_002]
+    async with db.untenanted() as session:
+        await session.execute(text("DELETE FROM procrastinate_jobs"))
+    for _ in range(2):
+        await db.at_once(tenant_id, queue.notified(tenant_id, mailboxes))
+        await queue.defer_syncs(db, tenant_id, mailboxes)
+        await queue.defer_subscribes(db, tenant_id, [(mailbox, 5.0) for mailbox in mailboxes])
+
+    assert sorted(await jobs(db)) == [(task, "todo") for task in (queue.SUBSCRIBE, queue.SYNC) for _ in mailboxes]
