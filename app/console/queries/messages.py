@@ -60,6 +60,7 @@ class MessageLine:
     subject: str
     sender: str
     recipient: str
+    mailbox_id: int
     state: str
     reason: str
     links: int
@@ -171,6 +172,7 @@ async def list_messages(session: AsyncSession, actor: Actor, wanted: MessageFilt
             subject=row.subject,
             sender=row.sender,
             recipient=address,
+            mailbox_id=row.mailbox_id,
             state=row.state,
             reason=row.reason,
             links=row.links,

@@ -17,13 +17,15 @@ from app.console.access import (
     SeenLooks,
     SignedInVisitor,
     Viewer,
+    Visitor,
 )
 from app.console.queries.clicks import ClickFilter, list_clicks
 from app.console.queries.connector import list_runs, restore_extent
 from app.console.queries.domains import list_domains
 from app.console.queries.messages import MessageFilter, list_messages, trace_message
 from app.console.queries.overview import read_overview
-from app.console.routes.filters import Days, PageNumber, RowId, Search, Short, start_of
+from app.console.queries.paging import MAX_PAGE
+from app.console.routes.filters import Days, MailboxId, PageNumber, RowId, Search, Short, start_of
 from app.console.words import clean_query
 from app.kit.errors import NotFound
 from app.kit.ids import row_number
@@ -94,6 +96,7 @@ class MessageOut(FromRow):
     subject: str
     sender: str
     recipient: str
+    mailbox_id: int = Field(description="Number of the recipient's mailbox: what addresses of this API name it by.")
     state: str
     reason: str
     links: int
@@ -109,6 +112,17 @@ class MessagesOut(BaseModel):
     items: list[MessageOut]
     page: int
     more: bool
+
+
+class MessageSearch(BaseModel):
+    """What to look for; empty is everything."""
+
+    search: str = Field("", max_length=400, description="Part of subject, sender or recipient.")
+    state: str = Field("", max_length=400)
+    recipient: str = Field("", max_length=400, description="Address of the mailbox.")
+    host: str = Field("", max_length=400, description="Messages with a link to that host.")
+    days: Literal["", "1", "7", "30", "90"] = ""
+    page: int = Field(1, ge=1, le=MAX_PAGE)
 
 
 class LinkOut(FromRow):
@@ -256,20 +270,38 @@ async def messages(
     visitor: Viewer,
     search: Search = "",
     state: Short = "",
-    mailbox: Short = "",
+    mailbox: MailboxId = None,
     host: Short = "",
     days: Days = "",
     page: PageNumber = 1,
 ) -> MessagesOut:
-    """Messages, newest first."""
+    """Messages, newest first. A mailbox is named by its number: addresses of people stay out of web addresses."""
     wanted = MessageFilter(
         search=clean_query(search),
         state=clean_query(state),
-        mailbox=clean_query(mailbox),
+        mailbox_id=mailbox,
         host=clean_query(host),
         since=start_of(days, deps.clock()),
         page=page,
     )
+    return await _listed(visitor, wanted)
+
+
+@router.post("/messages/search", dependencies=[CheckedCall])
+async def search_messages(deps: Deps, visitor: Viewer, body: MessageSearch) -> MessagesOut:
+    """The same by what must not stand in a web address: a recipient's address, or words of a subject."""
+    wanted = MessageFilter(
+        search=clean_query(body.search),
+        state=clean_query(body.state),
+        mailbox=clean_query(body.recipient),
+        host=clean_query(body.host),
+        since=start_of(body.days, deps.clock()),
+        page=body.page,
+    )
+    return await _listed(visitor, wanted)
+
+
+async def _listed(visitor: Visitor, wanted: MessageFilter) -> MessagesOut:
     async with visitor.work() as session:
         listed = await list_messages(session, visitor.actor, wanted)
     items = [MessageOut.model_validate(line) for line in listed.rows]

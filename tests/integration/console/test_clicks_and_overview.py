@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.gateway.models import ClickReport
 from app.tenants.models import Domain, Tenant
-from tests.integration.console.estate import add_click, add_message, make_estate, number, rows
+from tests.integration.console.estate import add_click, add_mailbox, add_message, make_estate, number, rows
 from tests.integration.console.world import Console
 
 pytestmark = pytest.mark.anyio
@@ -114,9 +114,28 @@ async def test_the_json_api_says_the_same_as_the_pages(console: Console) -> None
         "/api/v1/session",
         "/api/v1/overview",
         "/api/v1/messages",
+        "/api/v1/messages/search",
         "/api/v1/messages/{message_id}",
         "/api/v1/clicks",
         "/api/v1/domains",
         "/api/v1/domains/{name}",
         "/api/v1/restores",
     }
+
+
+async def test_the_api_names_a_mailbox_by_its_number_and_takes_addresses_in_a_body_only(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    other = await add_mailbox(console, tenant_id, "ben@nordwind.example")
+    await add_message(console, tenant_id, box)
+    message_id = await add_message(console, tenant_id, other, subject="For Ben")
+
+    (line,) = (await browser.get(f"/api/v1/messages?mailbox={other}")).json()["items"]
+    assert (line["id"], line["mailbox_id"], line["recipient"]) == (message_id, other, "ben@nordwind.example")
+    assert (await browser.get("/api/v1/messages?mailbox=ben@nordwind.example")).status_code == 422
+
+    token = {"X-CSRF-Token": browser.csrf}
+    found = await browser.http.post(
+        "/api/v1/messages/search", json={"recipient": "BEN@nordwind.example"}, headers=token
+    )
+    assert [item["id"] for item in found.json()["items"]] == [message_id]
+    assert (await browser.http.post("/api/v1/messages/search", json={"recipient": "x"})).status_code == 400
