@@ -155,14 +155,14 @@ class SourceDesk:
                 continue
             try:
                 source = make_signal_source(config, read_secret(config.secret_ref))
+                if isinstance(source, FileSource):
+                    client = client or self._make_client()
+                    source.use(self._folder, client)
             except (PosternError, ValueError, TypeError) as error:
                 # One that cannot be used here keeps nobody from asking the others; evidence says that it is missing.
                 self.problems[config.name] = str(error)
                 log.warning("sources.not_used", source=config.name, error=str(error))
                 continue
-            if isinstance(source, FileSource):
-                client = client or self._make_client()
-                source.use(self._folder, client)
             kept[config.name] = config, source
         gone = [source for name, (_, source) in self._sources.items() if kept.get(name, (None, None))[1] is not source]
         self._sources = kept
@@ -217,8 +217,8 @@ class SourceDesk:
             done, late = await asyncio.wait(tasks, timeout=max(0.0, seconds))
             waiting = bool(late)
             for task in done:
-                error = task.exception()
-                if error is None:
+                # Cancelled is one whose source was reconfigured or removed meanwhile.
+                if not task.cancelled() and task.exception() is None:
                     found = task.result()
                     signals += [] if found is None else [found]
                 else:

@@ -78,6 +78,7 @@ class Google:
 
     Attributes:
         go_on: Answers about full hashes wait for it.
+        was_asked: Set with the first question about full hashes.
         server: The server.
         lists: What it lists.
     """
@@ -85,6 +86,7 @@ class Google:
     lists: Lists
     server: Loopback
     go_on: threading.Event
+    was_asked: threading.Event
 
     @property
     def config(self) -> SourceConfig:
@@ -100,16 +102,17 @@ class Google:
 def google() -> Iterator[Google]:
     lists = Lists()
     lists.report("MALWARE", "evil.example/")
-    go_on = threading.Event()
+    go_on, was_asked = threading.Event(), threading.Event()
     go_on.set()
 
     def answer(asked: Asked) -> Reply:
         if asked.path.endswith(":find"):
+            was_asked.set()
             assert go_on.wait(20)
         return lists.v4(asked)
 
     with serve(answer) as server:
-        yield Google(lists, server, go_on)
+        yield Google(lists, server, go_on, was_asked)
         go_on.set()
 
 
@@ -279,6 +282,36 @@ async def test_a_fault_of_ours_in_memory_degrades_and_raises_nothing(
     asked = await made.ask([EVIL], 20.0)
     assert asked.degraded
     assert [signal.code for signal in asked.signals] == ["not_asked"]
+
+
+async def test_who_waits_for_a_source_that_is_removed_goes_on(
+    desk: Desk, sources: Sources, google: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources.write(google.config)
+    await sources.renew(google.config)
+    made = desk()
+    now = [0.0]
+    monkeypatch.setattr(made, "_monotonic", lambda: now[0])
+    google.go_on.clear()
+    waiting = asyncio.create_task(made.ask([EVIL], 20.0))
+    assert await asyncio.to_thread(google.was_asked.wait, 10)
+    sources.write()
+    now[0] += 1
+    made.refresh()
+    asked = await waiting
+    assert asked.degraded
+    assert [signal.code for signal in asked.signals] == ["not_asked"]
+    await made.aclose()
+
+
+async def test_networks_that_are_none_are_a_problem_of_the_sources_alone(
+    desk: Desk, sources: Sources, google: Google, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTERN_SOURCE_NETWORKS", "everywhere")
+    sources.write(google.config)
+    made = desk()
+    assert [signal.code for signal in (await made.ask([EVIL], 1.0)).signals] == ["not_asked"]
+    assert "POSTERN_SOURCE_NETWORKS" in made.problems["Google Safe Browsing"]
 
 
 def test_inspect_url_asks_the_sources(desk: Desk, sources: Sources, google: Google, tmp_path: Path) -> None:
