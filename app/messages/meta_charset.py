@@ -13,15 +13,16 @@ from app.messages.iso2022 import is_stateful
 
 _SCANNED = 8_192  # browsers look at 1,024 bytes and, while they are loading, at more
 _COMMENT = re.compile(rb"<!--(?:-?>|.*?(?:--!?>|\Z))", re.S)
-_META = re.compile(rb"(?i)<meta[\s/][^>]*?charset[\s]*=[\s]*[\"']?[\s]*([A-Za-z0-9_.:\-]{2,40})")
-_NAME = re.compile(rb"(?i)charset[\s]*=[\s]*[\"']?[\s]*([A-Za-z0-9_.:\-]{2,40})")
+# For lower-case text: a pattern that minds no case takes a hundred times as long to find where it may begin.
+_META = re.compile(rb"<meta[\s/][^>]*?charset[\s]*=[\s]*[\"']?[\s]*([a-z0-9_.:\-]{2,40})")
+_NAME = re.compile(rb"charset[\s]*=[\s]*[\"']?[\s]*([a-z0-9_.:\-]{2,40})")
 
 
 def is_doubtful(data: bytes, label: str) -> bool:
     """Whether a charset that changes where tags begin is named somewhere, in a comment or an attribute perhaps."""
     if not _may_name_charset(data, label):
         return False
-    codecs = {codec_name(hit[1].decode("ascii")) for hit in _NAME.finditer(data[:_SCANNED])}
+    codecs = {codec_name(hit[1].decode("ascii")) for hit in _NAME.finditer(data[:_SCANNED].lower())}
     return any(codec == "utf-7" or is_stateful(codec) for codec in codecs)
 
 

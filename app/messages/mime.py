@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from app.messages.mime_headers import (
-    BARE_CR,
     END_OF_HEADER,
     charset_of,
     content_type,
+    has_bare_cr,
     header_end,
     parameter,
     read_headers,
@@ -39,8 +40,17 @@ _HEADER_LINE = re.compile(rb"\s{0,100}[!-9;-~]{1,200}[ \t]{0,100}:")
 _PLAIN_EQUALS = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n)")
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
 _MAX_DELIMITER = 2_000
+_MAX_REMEMBERED = 100
 MAX_PARTS = 20_000
 """Parts beyond this number are left as they are and reported (a message of nothing but boundaries)."""
+
+
+def _encoding(value: bytes) -> str:
+    found = _TOKEN.search(_COMMENT.sub(b" ", value))
+    return found[0].decode("latin-1").lower() if found else "7bit"
+
+
+_known_encoding = lru_cache(maxsize=256)(_encoding)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,10 +91,7 @@ class Part:
     def encoding(self) -> str:
         """Content-Transfer-Encoding, lower-case, ``7bit`` when there is none (RFC 2045 section 6.1)."""
         value = self.headers.get(b"content-transfer-encoding")
-        if value is None:
-            return "7bit"
-        found = _TOKEN.search(_COMMENT.sub(b" ", value))
-        return found[0].decode("latin-1").lower() if found else "7bit"
+        return "7bit" if value is None else _known_encoding(value) if len(value) < _MAX_REMEMBERED else _encoding(value)
 
     @property
     def charset(self) -> str:
@@ -149,7 +156,7 @@ class _Scanner:
         self.defects: list[tuple[str, str]] = []
         self.count = 0
         self._blank_known = (0, -1, -1)
-        self.bare_cr = b"\r" in raw and BARE_CR.search(raw) is not None
+        self.bare_cr = has_bare_cr(raw)
         """Whether some line ends with a carriage return alone."""
 
     def enter(self, start: int, path: str, default: str, delimiter: int) -> int:

@@ -268,15 +268,17 @@ def _quick_map(raw: bytes, size: int) -> _QuotedMap | None:
         raw: The body.
         size: How long it is when it is decoded.
     """
-    soft = raw.count(b"=\r\n")
-    bare = raw.count(b"=\n")
-    if raw.count(b"=\r") != soft or (soft and bare):
+    if raw[-1:] == b"=":
         return None
     octets = np.frombuffer(raw, dtype=np.uint8)
     at = np.flatnonzero(octets == 61)
-    if len(raw) - size != 2 * len(at) + soft:
+    following = octets[at + 1]
+    breaks = following < 32
+    soft = int(np.count_nonzero(following == 13))
+    if len(raw) - size != 2 * len(at) + soft or (soft and soft != np.count_nonzero(breaks)):
         return None
-    breaks = octets[at + 1] < 32
+    if soft and (raw[-2:] == b"=\r" or not (octets[at[breaks] + 2] == 10).all()):
+        return None
     shrink = np.arange(0, 2 * len(at) + 2, 2, dtype=np.int64)
     if soft:
         shrink[1:] += np.cumsum(breaks)

@@ -151,7 +151,10 @@ def _lines(text: bytes, layout: _Layout) -> bytes:
 
 def is_mislabelled(body: Body) -> bool:
     """Whether a body says base64 and may be text: some readers show one that cannot be decoded as it stands."""
-    return isinstance(body, Base64Body) and (b"://" in body.raw or b"<" in body.raw)
+    if not isinstance(body, Base64Body):
+        return False
+    raw = body.raw
+    return b"<" in raw or (b":" in raw and b"://" in raw)  # one character that is not there is found out at once
 
 
 def open_body(raw: bytes, encoding: str, eol: bytes) -> Body | None:
