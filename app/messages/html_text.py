@@ -26,6 +26,7 @@ _RUN_END: Final = re.compile("<(?!/>)|[\t\n\f\r ]")
 _TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
 _REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|(?:\0|</>)+")
 _OPEN_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+|#[0-9]+|[a-zA-Z]{2,6})\Z")
+_NUMBERED: Final = re.compile(r"&#(?:[xX]0*([0-9a-fA-F]{1,6})(?![0-9a-fA-F])|0*([0-9]{1,7})(?![0-9]))")
 _MAX_RUN: Final = 4_000
 _NONE: Final[frozenset[str]] = frozenset()
 _NOT_TEXT: Final = " or ".join(
@@ -76,7 +77,8 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     schemes: list[str] = []
     if not bare_domains:
         text = found.text
-        schemes = [name for name in ("://", "ww.", "WW.", "wW.", "Ww.") if name in text]
+        schemes = ["://"] if "://" in text else []
+        schemes += [name for end in ("w.", "W.") if end in text for name in ("w" + end, "W" + end) if name in text]
         if not schemes:
             return []
     starts = _possible_starts(found.parsed, schemes, bare_domains=bare_domains)
@@ -204,9 +206,10 @@ def _outside_raw_text(starts: list[int], found: Found) -> list[int]:
 
 def _in_text(parsed: str, starts: list[int]) -> list[int]:
     """Mark the places, parse again, and keep those whose mark stands in text that is not part of a link."""
-    mark = next((character for character in _MARKS if character not in parsed), None)
+    spelled = _spelled(parsed)
+    mark = next((character for character in _MARKS if character not in parsed and character not in spelled), None)
     if mark is None:
-        present = set(parsed)
+        present = set(parsed) | spelled
         mark = next(character for character in map(chr, range(0xF0000, 0x10FFFE)) if character not in present)
     pieces: list[str] = []
     at = 0
@@ -222,6 +225,14 @@ def _in_text(parsed: str, starts: list[int]) -> list[int]:
     texts = markup.query(document, f'//text()[contains(.,"{mark}")][not({_NOT_TEXT})]')
     kept = sorted(starts[_index(hit[1])] for text in texts for hit in pattern.finditer(str(text)))
     return _outside_cdata(parsed, kept) if "<![CDATA[" in parsed else kept
+
+
+def _spelled(parsed: str) -> set[str]:
+    """The characters that stand in a source as numbers (``&#1;``)."""
+    if "&#" not in parsed:
+        return set()
+    numbers = {int(hit[1], 16) if hit[1] else int(hit[2]) for hit in _NUMBERED.finditer(parsed)}
+    return {chr(number) for number in numbers if number < 0x110000}
 
 
 def _outside_cdata(parsed: str, starts: list[int]) -> list[int]:
