@@ -62,6 +62,7 @@ from app.links.mint import LinkOpener
 from app.links.token import LinkBroken, LinkToken, PayloadNeeded
 from app.messages.hosts import host_of
 from app.policy.engine import Action, PolicySnapshot
+from app.verdicts.lists import store_state
 
 log = structlog.get_logger(__name__)
 
@@ -463,6 +464,7 @@ class Gateway:
                 "error": spool.error,
                 "waiting_bytes": waiting,
             },
+            "lists": store_state(self.deps.source),
             "sources": {} if self.deps.asker is None else self.deps.asker.state(),
         }
 

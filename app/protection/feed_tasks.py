@@ -55,7 +55,9 @@ AFTER_STORE_SWAP: Final[list[AfterSwap]] = [turn_every_tenant]
 
 def source_client(settings: Settings) -> HttpSourceClient:
     """What asks the servers of sources."""
-    return HttpSourceClient(source_networks(settings), max_bytes=settings.source_max_mb * 1_000_000)
+    return HttpSourceClient(
+        source_networks(settings), max_bytes=settings.source_max_mb * 1_000_000, folder=work_folder(settings)
+    )
 
 
 def work_folder(settings: Settings) -> Path:

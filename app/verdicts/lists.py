@@ -6,6 +6,7 @@ import hashlib
 import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from app.verdicts.feed import FeedFile
 from app.verdicts.feed_store import SUFFIX, FeedStore
@@ -33,6 +34,15 @@ def installed_lists(feed_file: Path | None, data_dir: Path) -> AllSources:
 def shared_lists(feed_file: Path | None, data_dir: Path) -> AllSources:
     """The same for all callers of a process, so that a list is read once; ask it under :data:`READING` from threads."""
     return installed_lists(feed_file, data_dir)
+
+
+def store_state(source: object) -> dict[str, Any]:
+    """What an operator wants to know of the downloaded lists that a process goes by; empty where it has none."""
+    for one in getattr(source, "sources", ()):
+        if isinstance(one, FeedStore) and one.header is not None:
+            # Without names and errors: a public role shows it.
+            return {"entries": len(one), "version": one.header.version, "made_at": one.header.made_at}
+    return {}
 
 
 def lists_stamp(feed_file: Path | None, data_dir: Path) -> str:

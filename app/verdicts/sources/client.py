@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import IO, Any, Final
 
 import ada_url
@@ -48,6 +49,7 @@ class HttpSourceClient:
         seconds: Bound of the time for an answer, redirects included.
         resolver: Name look-up.
         tls: TLS settings; None: the system's certificate authorities.
+        folder: Where answers of more than 1 MB are kept while they are read; None: the system's temporary folder.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class HttpSourceClient:
         seconds: float = DEFAULT_SECONDS,
         resolver: Resolver = system_resolver,
         tls: ssl.SSLContext | None = None,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._limits = FetchLimits(allowed=allowed)
         self._max_bytes = max_bytes
         self._seconds = seconds
@@ -155,7 +159,7 @@ class HttpSourceClient:
             if answer.status in REDIRECTS and found.get("location"):
                 return Answer(answer.status, found, io.BytesIO(), 0), found["location"]
             _refuse_status(answer.status, found, parsed.hostname)
-            file, size = await _whole(answer, found.get("content-encoding", ""), limit, parsed.hostname)
+            file, size = await _whole(answer, found.get("content-encoding", ""), limit, parsed.hostname, self._folder)
             return Answer(answer.status, found, file, size), None
 
 
@@ -196,12 +200,16 @@ def _wait(headers: Mapping[str, str]) -> float | None:
     return max(0.0, min((at - datetime.now(UTC)).total_seconds(), MAX_RETRY_AFTER))
 
 
-async def _whole(answer: httpcore.Response, encoding: str, limit: int, host: str) -> tuple[IO[bytes], int]:
+async def _whole(
+    answer: httpcore.Response, encoding: str, limit: int, host: str, folder: Path | None
+) -> tuple[IO[bytes], int]:
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise SourceFailed(f"{host} answered in the unknown encoding {encoding[:40]!r}.", reason="format")
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding.endswith("gzip") else None
-    file: IO[bytes] = tempfile.SpooledTemporaryFile(_MEMORY_BYTES)  # noqa: SIM115 - the answer's owner closes it
+    if folder is not None:
+        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+    file: IO[bytes] = tempfile.SpooledTemporaryFile(_MEMORY_BYTES, dir=folder and str(folder))  # noqa: SIM115 - the answer's owner closes it
     size = 0
     try:
         stream: AsyncIterator[bytes] = answer.aiter_stream()

@@ -33,6 +33,8 @@ from app.verdicts.sources.service import _held, announce, config_of, want_build,
 from app.verdicts.sources.types import Download, SourceClient, SourceConfig, SourceFailed, Tally, read_secret
 
 FIRST_RETRY_SECONDS: Final = 60.0
+LONGEST_SECONDS: Final = 900.0
+"""A download and its reading take no longer."""
 MAX_RETRY_SECONDS: Final = 6 * 3600.0
 MAX_OWN_RETRY_SECONDS: Final = 24 * 3600.0
 MAX_STATE_BYTES: Final = 65_536
@@ -88,8 +90,8 @@ class Refresher:
             if row is None or not row.enabled:
                 return Refreshed("off")
             row.last_try = self.clock()
-            # Whatever becomes of this process, the source is not asked again and again.
-            row.next_try = self._later(FIRST_RETRY_SECONDS)
+            # Whatever becomes of this process, the source is not asked again and again, nor while it still answers.
+            row.next_try = self._later(LONGEST_SECONDS)
             held = await _held(session, name)
             config = config_of(row)
             state = held.state if held is not None and held.whole else row.state

@@ -19,7 +19,7 @@ from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
 from app.verdicts.feed_store import FeedStore
 from app.verdicts.judge import AllSources
-from app.verdicts.lists import installed_lists, store_path
+from app.verdicts.lists import installed_lists, store_path, store_state
 from app.verdicts.scoring import Level
 from app.verdicts.sources.client import HttpSourceClient
 from app.verdicts.sources.distribution import FeedFollower
@@ -476,8 +476,10 @@ async def test_a_gateway_keeps_its_file_when_the_database_has_none(installation:
         await session.execute(text("DELETE FROM feed_files"))
     await FeedFollower(installation.database, installation.folder / "gateway").catch_up()
     lists = installed_lists(None, installation.folder / "gateway")
+    assert store_state(lists) == {}
     lists.refresh()
     assert lists.signals("http://a.example/")
+    assert store_state(lists) == {"entries": 1, "version": 1, "made_at": "2026-11-21T12:00:00+00:00"}
 
 
 async def test_a_damaged_file_is_not_swapped_in(installation: Installation) -> None:
