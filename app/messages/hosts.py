@@ -36,7 +36,6 @@ Spelling = Literal[
 ]
 
 _SUFFIXES = PublicSuffixList(accept_unknown=True)
-_KNOWN_SUFFIXES = PublicSuffixList(accept_unknown=False)
 _C0_AND_SPACE = "".join(map(chr, range(0x21)))
 _STRIPPED_INSIDE = str.maketrans("", "", "\t\n\r")
 _SCHEME_RE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
@@ -200,7 +199,7 @@ def public_suffix(host: str) -> str | None:
     """Return the public suffix of a host if the Public Suffix List knows it, else None."""
     if is_ip(host) or len(host) > MAX_HOST_LENGTH:
         return None
-    suffix: str | None = _KNOWN_SUFFIXES.publicsuffix(host)
+    suffix: str | None = _SUFFIXES.publicsuffix(host, accept_unknown=False)
     return suffix
 
 
