@@ -209,7 +209,7 @@ async def _whole(
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding.endswith("gzip") else None
     if folder is not None:
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    file: IO[bytes] = tempfile.SpooledTemporaryFile(_MEMORY_BYTES, dir=folder and str(folder))  # noqa: SIM115 - the answer's owner closes it
+    file: IO[bytes] = tempfile.SpooledTemporaryFile(_MEMORY_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115 - the answer's owner closes it
     size = 0
     try:
         stream: AsyncIterator[bytes] = answer.aiter_stream()
