@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
@@ -16,9 +16,11 @@ from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
 from app.settings import Settings
 from connectors import registry
-from connectors.base.http import SharedHttp
 from connectors.base.protocol import IdentityProvider, MailboxConnector, NotificationPuller, NotificationReader
 from connectors.base.types import Provider
+
+if TYPE_CHECKING:
+    from connectors.base.http import SharedHttp
 
 
 def keyring(settings: Settings) -> KeyRing:
@@ -63,6 +65,9 @@ class LoadedProviders:
 
     def _http(self, provider: Provider) -> SharedHttp:
         """One HTTP client per provider: all tenants share its connections, each mailbox has its own gate."""
+        # Imported where it is wanted: the gateway talks to no provider, and HTTP clients are a tenth of its memory.
+        from connectors.base.http import SharedHttp
+
         return self._https.setdefault(provider, SharedHttp())
 
     def configured(self) -> tuple[Provider, ...]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import procrastinate
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+
+if TYPE_CHECKING:
+    import procrastinate
 
 _DEFER = text(
     "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, :priority, :lock, :queueing_lock, "
@@ -69,6 +71,9 @@ async def defer(
 
 def make_app(url: str, pool_size: int = 4) -> procrastinate.App:
     """The Procrastinate application of this process, on its own small pool."""
+    # Imported where it is wanted: deferring a job needs SQL alone.
+    import procrastinate
+
     return procrastinate.App(
         connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=pool_size),
         worker_defaults={"update_heartbeat_interval": 2, "stalled_worker_timeout": 8},
