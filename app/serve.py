@@ -156,6 +156,7 @@ async def serve_http(
         access_log=False,
         server_header=False,
         lifespan="off",
+        ws="none",
         forwarded_allow_ips=trusted_proxies,
         timeout_graceful_shutdown=5,
         http=BoundedHttp,
