@@ -14,7 +14,7 @@ from tests.chaos.table import table
 
 @pytest.mark.timeout(600)
 def test_everything_at_once_loses_doubles_and_leaves_nothing() -> None:
-    plan = Plan(messages=60, mailboxes=3, workers=2, kills=3, restarts=1, roughness=2.0, seconds=500)
+    plan = Plan(messages=48, mailboxes=3, workers=2, kills=3, restarts=1, roughness=2.0, seconds=500)
     with postgres() as (server, urls, folder):
         outcome = asyncio.run(chaos(plan, server, urls, folder))
     seen = table(plan, outcome)
