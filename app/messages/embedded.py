@@ -203,7 +203,7 @@ class Pictures:
                     text = binascii.b2a_base64(new, newline=False).decode("ascii")
                     found.append(Change(*hit.span(1), text, token=False))
             changes += _apart(found, changes)
-        if _has_dense_table(source) or (self.writer.has_symbols and _has_blocks(view)):
+        if _has_dense_table(source) or _has_blocks(view, self.writer.shown):
             from app.messages.qr.blank import blank_html
             from app.messages.qr.html_blocks import find_in_html
 
@@ -215,7 +215,7 @@ class Pictures:
 
     def in_text(self, view: View, part: str, taken: Sequence[Change]) -> list[Change]:
         """Codes in block characters of a text part; see `in_markup`."""
-        if view.text.isascii() or not _has_blocks(view):
+        if not _has_blocks(view, view.text):
             return []
         from app.messages.qr.blank import blank_text
         from app.messages.qr.blocks import find_in_text
@@ -295,7 +295,8 @@ def _has_dense_table(source: str) -> bool:
     # A code's table is some kilobytes of nothing but cells: looking at a piece here and there finds one.
     for at in range(_STRIDE, len(source), _STRIDE):
         end = at + 4 * _CELL_CHARACTERS
-        if source.count("<td", at, end) >= 3 or source.count("<TD", at, end) >= 3:
+        cells = source.count("<td", at, end)
+        if cells >= 3 or (not cells and source.count("<TD", at, end) >= 3):
             break
     else:
         return False
@@ -311,11 +312,20 @@ def _has_dense_table(source: str) -> bool:
     return False
 
 
-def _has_blocks(view: View) -> bool:
-    source = view.text
-    if not source.isascii() and any(block in source for block in _blocks_of(view.codec, view.is_text)):
+def _has_blocks(view: View, shown: str) -> bool:
+    """Whether block characters may stand in a text; `shown` is what of the view is text, in its characters."""
+    if shown.isascii():
+        return False
+    if any(block in shown for block in _blocks_of(view.codec, view.is_text)):
         return True
-    return _SPELLED_BLOCKS.search(source) is not None
+    if not view.is_text:
+        try:
+            shown.encode("latin-1")
+        except UnicodeEncodeError:
+            pass  # characters that only a reference can have made
+        else:
+            return False
+    return _SPELLED_BLOCKS.search(view.text) is not None
 
 
 @lru_cache(maxsize=64)

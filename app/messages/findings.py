@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from app.messages import tracking_params, wrappers
@@ -35,6 +35,10 @@ def _about(authority: str, own: frozenset[str]) -> tuple[bool, tuple[HostFinding
     return wrappers.host_may_wrap(authority), inspect_url(authority + "/", own)
 
 
+# What is known of a host is kept by this set: the very same object is found at once, an equal one is compared.
+_own_domains: Callable[[tuple[str, ...]], frozenset[str]] = lru_cache(maxsize=1_024)(frozenset)
+
+
 def _is_hidden(style: str) -> bool:
     return _HIDDEN.search(style) is not None
 
@@ -57,7 +61,7 @@ class LinkJudge:
 
     def __init__(self, plan: TransformPlan) -> None:
         self._plan = plan
-        self._own = frozenset(plan.own_domains)
+        self._own = _own_domains(plan.own_domains)
 
     def judge(
         self,

@@ -64,8 +64,8 @@ class Writer:
     links: list[RewrittenLink] = field(default_factory=list)
     warnings: list[TransformWarning] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
-    has_symbols: bool = True
-    """Whether the HTML part that was looked at last has a text with other characters than ASCII's."""
+    shown: str = ""
+    """The text of the HTML part that was looked at last, in the characters of its view."""
     judge: LinkJudge = field(init=False)
     _own: str = field(init=False)
 
@@ -92,12 +92,12 @@ class Writer:
         candidates: list[Candidate] = []
         documents: list[EmbeddedDocument] = []
         more = False
-        self.has_symbols = self.has_symbols and depth > 0
         for reading in (view, view.alternative):
             if reading is None:
                 continue
             found = find_links(reading, self.is_ours, base)
-            self.has_symbols = self.has_symbols or not found.text.isascii()
+            if not depth:
+                self.shown = found.text if reading is view else self.shown + found.text
             for frame in found.frames:
                 self.findings.append(self.judge.frame(frame, part))
             bare = find_bare_addresses(reading, found, bare_domains=self.plan.bare_domains)
