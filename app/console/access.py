@@ -23,6 +23,7 @@ from app.kit.i18n import LOCALES, negotiate
 from app.tenants.accounts import TenantStatus, person_actor
 from app.tenants.actor import Actor, Permission
 from app.tenants.models import Tenant, User
+from app.tenants.people import narrow_sight
 from app.tenants.sessions import read_cookie, resume_session
 
 Deps = Annotated[ConsoleDeps, Depends(console_deps)]
@@ -61,8 +62,12 @@ class Visitor:
 
     @asynccontextmanager
     async def work(self) -> AsyncIterator[AsyncSession]:
-        """A transaction of this tenant, committed at the end of the block: before the answer is sent."""
+        """A transaction of this tenant, committed at the end of the block: before the answer is sent.
+
+        It sees no more than the person may: a domain administrator's domains alone.
+        """
         async with self.deps.database.tenant(self.actor.tenant_id) as session:
+            await narrow_sight(session, self.actor, self.user.subject)
             yield session
 
     def can(self, permission: str) -> bool:

@@ -364,6 +364,7 @@ FACTS = {
     "brackets": N_("Dots of the host in brackets"),
     "contact": N_("Contact"),
     "days": N_("Days"),
+    "domains": N_("Domains"),
     "dry_run": N_("Dry run"),
     "error": N_("Error"),
     "failed": N_("Failed"),

@@ -260,7 +260,9 @@ async def set_own_locale(session: AsyncSession, actor: Actor, locale: str) -> No
 
 def person_actor(user: User) -> Actor:
     """The person as a party of the application."""
-    return Actor(ActorKind.PERSON, user.tenant_id, Role(user.role), user.id, user.email)
+    role = Role(user.role)
+    domains = tuple(map(str, user.domains)) if role is Role.DOMAIN_ADMIN else None
+    return Actor(ActorKind.PERSON, user.tenant_id, role, user.id, user.email, domains)
 
 
 def _name_from(who: SignedIn) -> str:

@@ -60,6 +60,8 @@ class Actor:
     role: Role
     user_id: uuid.UUID | None = None
     label: str = ""
+    domains: tuple[str, ...] | None = None
+    """The only domains that this party sees; None: all of the tenant."""
 
     def can(self, permission: Permission) -> bool:
         """Whether the role grants the permission."""

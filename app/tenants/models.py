@@ -75,6 +75,8 @@ class User(Base):
     email: Mapped[str]
     name: Mapped[str] = mapped_column(server_default="")
     role: Mapped[str] = mapped_column(server_default="user")
+    domains: Mapped[list[Any]] = mapped_column(server_default=text("'[]'::jsonb"))
+    """Of a domain administrator: the only domains that this person sees, beside their own mailbox."""
     locale: Mapped[str] = mapped_column(server_default="")
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     last_seen_at: Mapped[datetime | None]

@@ -30,7 +30,7 @@ from app.protection.roster import refresh_mailboxes
 from app.protection.runtime import Runtime
 from app.settings import Settings
 from app.tenants.actor import Role
-from app.tenants.models import Session, Tenant, User
+from app.tenants.models import Domain, Session, Tenant, User
 from app.tenants.sessions import cookie_value, token_hash
 from connectors.emulators.google.accounts import NewUser
 from connectors.emulators.testing import Emulators, running_emulators
@@ -154,10 +154,14 @@ class Console:
             )
         return tenant_id
 
-    async def signed_in(self, tenant_id: uuid.UUID, role: Role, email: str = "", subject: str = "") -> Browser:
+    async def signed_in(
+        self, tenant_id: uuid.UUID, role: Role, email: str = "", subject: str = "", domains: list[str] | None = None
+    ) -> Browser:
         """A browser with a session of a person of that role."""
         user_id, token = uuid.uuid4(), uuid.uuid4().hex * 2
         async with self.database.tenant(tenant_id) as session:
+            # A domain administrator of these tests has all domains there are, unless a test gives others.
+            names = list(await session.scalars(select(Domain.name))) if role is Role.DOMAIN_ADMIN else []
             email = email or f"{role.value}-{user_id.hex[:6]}@nordwind.example"
             session.add(
                 User(
@@ -167,6 +171,7 @@ class Console:
                     email=email,
                     name=email.partition("@")[0],
                     role=role.value,
+                    domains=names if domains is None else domains,
                 )
             )
             session.add(
