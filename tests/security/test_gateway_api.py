@@ -48,6 +48,29 @@ SCHEMA = schemathesis.openapi.from_dict(
         "info": {"title": "Click gateway", "version": "1"},
         "paths": {
             "/l/{host}/{token}": _CLICK,
+            "/l/-/{name}": {
+                "parameters": [
+                    {
+                        "name": "name",
+                        "in": "path",
+                        "required": True,
+                        "schema": {
+                            "anyOf": [
+                                _TEXT,
+                                {"type": "string", "pattern": r"^logo-[0-9]{1,20}-[0-9a-f]{32}\.png$"},
+                                {
+                                    "type": "string",
+                                    "pattern": r"^seen-[0-9]{1,20}-[0-9a-f]{32}-[0-9a-f]{1,12}\.x{24}\.gif$",
+                                },
+                            ]
+                        },
+                    },
+                    *_PARAMETERS,
+                ],
+                "get": {"responses": _ANY},
+                "head": {"responses": _ANY},
+                "post": {"responses": _ANY},
+            },
             "/explain": {
                 "parameters": _PARAMETERS,
                 "get": {"responses": _ANY},
