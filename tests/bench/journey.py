@@ -141,6 +141,8 @@ async def installation(
         made = Installation(at, urls, tenants, Counted(worker.pid or 0, counts))
         await made.until("SELECT count(*) FROM subscriptions", len(providers) * mailboxes, 120)
         await made.until("SELECT count(*) FROM mailboxes WHERE cursor IS NOT NULL", len(providers) * mailboxes, 120)
+        # The watch itself is an event, and Gmail drops what happens within a second of one.
+        await asyncio.sleep(1.5)
         yield made
     finally:
         for process in processes:

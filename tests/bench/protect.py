@@ -25,11 +25,13 @@ from app.messages import transform
 from app.messages.types import TransformPlan
 from connectors.base.types import Provider
 from tests.bench.journey import Installation, installation
+from tests.bench.sampling import Spent
 from tests.chaos.providers import link
 from tests.chaos.run import MASTER_KEY, postgres
 from tests.integration.protection.world import GATEWAY, mail
 
 WARM_UP = 20
+IDLE_SECONDS = 5
 _WAITING = "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'mailbox.sync' AND status IN ('todo', 'doing')"
 
 
@@ -63,6 +65,7 @@ async def measure(providers: list[Provider], messages: int, mailboxes: int, plac
                 alone = _transform_alone(provider, messages)
                 await _busy(made, provider, range(number, number := number + WARM_UP))
                 await _idle(made)
+                await _print_idle(made, places)
                 for name, load in (("busy", _busy), ("single", _single)):
                     made.worker.begin()
                     began = time.monotonic()
@@ -79,8 +82,23 @@ async def measure(providers: list[Provider], messages: int, mailboxes: int, plac
                         flush=True,
                     )
                     if places:
-                        for place, count in list(spent.places.items())[:40]:
-                            print(f"             {count / sum(spent.layers.values()) * each:6.2f}  {place}")
+                        _print_places(spent, each)
+
+
+async def _print_idle(made: Installation, places: bool) -> None:
+    """What the worker costs while there is nothing to do: it is part of every figure below."""
+    made.worker.begin()
+    await asyncio.sleep(IDLE_SECONDS)
+    spent = made.worker.spent()
+    each = spent.cpu / IDLE_SECONDS * 1_000
+    print(f"{'idle':10} CPU {each:.1f} ms/s: {spent.split(IDLE_SECONDS)}", flush=True)
+    if places:
+        _print_places(spent, each)
+
+
+def _print_places(spent: Spent, each: float) -> None:
+    for place, count in list(spent.places.items())[:40]:
+        print(f"             {count / sum(spent.layers.values()) * each:6.2f}  {place}")
 
 
 def _transform_alone(provider: Provider, messages: int) -> float:
