@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.kit.errors import Refused
+from app.kit.errors import PosternError, Refused
 
 if TYPE_CHECKING:
     from app.kit.db import Database
@@ -246,6 +246,8 @@ def _switch(name: str, enabled: bool) -> None:
 
 
 def _run(work: Work) -> None:
+    from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
+
     from app.bootstrap import database_urls
     from app.kit.db import Database
     from app.kit.logs import configure_logs
@@ -258,6 +260,10 @@ def _run(work: Work) -> None:
             database = Database(urls.app, 2)
             try:
                 await work(database, settings)
+            except (OperationalError, InterfaceError):
+                raise PosternError("The database does not answer. Nothing was changed.") from None
+            except ProgrammingError:
+                raise PosternError("The schema is not up to date: run postern migrate. Nothing was changed.") from None
             finally:
                 await database.close()
 

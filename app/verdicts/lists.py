@@ -39,7 +39,10 @@ def shared_lists(feed_file: Path | None, data_dir: Path) -> AllSources:
 def store_state(source: object) -> dict[str, Any]:
     """What an operator wants to know of the downloaded lists that a process goes by; empty where it has none."""
     for one in getattr(source, "sources", ()):
-        if isinstance(one, FeedStore) and one.header is not None:
+        if not isinstance(one, FeedStore):
+            continue
+        one.refresh()  # where nobody clicks, nothing else looks
+        if one.header is not None:
             # Without names and errors: a public role shows it.
             return {"entries": len(one), "version": one.header.version, "made_at": one.header.made_at}
     return {}

@@ -476,10 +476,9 @@ async def test_a_gateway_keeps_its_file_when_the_database_has_none(installation:
         await session.execute(text("DELETE FROM feed_files"))
     await FeedFollower(installation.database, installation.folder / "gateway").catch_up()
     lists = installed_lists(None, installation.folder / "gateway")
-    assert store_state(lists) == {}
-    lists.refresh()
-    assert lists.signals("http://a.example/")
     assert store_state(lists) == {"entries": 1, "version": 1, "made_at": "2026-11-21T12:00:00+00:00"}
+    assert lists.signals("http://a.example/")
+    assert store_state(installed_lists(None, installation.folder / "nowhere")) == {}
 
 
 async def test_a_damaged_file_is_not_swapped_in(installation: Installation) -> None:

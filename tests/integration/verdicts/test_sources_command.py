@@ -28,12 +28,12 @@ def sources(database_urls: DatabaseUrls, tmp_path: Path) -> Command:
         "URLHAUS_KEY": KEY,
     }
 
-    def run(*arguments: str, status: int = 0) -> str:
+    def run(*arguments: str, status: int = 0, **more: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "app.cli", "sources", *arguments],
             capture_output=True,
             text=True,
-            env=environment,
+            env=environment | more,
             cwd=tmp_path,
             check=False,
         )
@@ -108,3 +108,8 @@ def test_a_list_on_disk_becomes_a_store(sources: Command, tmp_path: Path) -> Non
     assert not (tmp_path / "data" / "feeds" / "work").exists() or not any((tmp_path / "data/feeds/work").iterdir())
     with pytest.raises(FileNotFoundError):
         MappedStore(store)
+
+
+def test_a_database_that_is_away_is_said_in_one_line(sources: Command) -> None:
+    said = sources("list", status=2, POSTERN_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert said == "postern: The database does not answer. Nothing was changed.\n"
