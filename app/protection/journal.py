@@ -235,6 +235,20 @@ def tracing(tenant_id: uuid.UUID, message_id: int, *events: tuple[str, dict[str,
     return statement(_TRACE, tenant_id, message_id, kinds, details)
 
 
+def stepping(
+    tenant_id: uuid.UUID, message_id: int, values: dict[str, Any], *events: tuple[str, dict[str, Any]]
+) -> Statement:
+    """Sets columns of a message and adds lines to its trace, in order, in one statement.
+
+    Raises:
+        KeyError: The table has no such column.
+    """
+    kinds, details = [kind for kind, _ in events], [Jsonb(detail) for _, detail in events]
+    written = map(_jsonb, values.values())
+    sql = f"WITH step AS ({_update(tuple(values))}){_TRACE}"  # both are made in this module
+    return statement(sql, *written, tenant_id, message_id, tenant_id, message_id, kinds, details)
+
+
 def finishing(
     tenant_id: uuid.UUID,
     message_id: int,
@@ -243,13 +257,11 @@ def finishing(
     reason: str,
     values: dict[str, Any],
     events: tuple[tuple[str, dict[str, Any]], ...] = (),
-) -> tuple[Statement, ...]:
+) -> Statement:
     """Puts a message into a final state, with further column values and lines of its trace before the last."""
     final = {"state": state.value, "reason": reason, "finished_at": now}
-    return (
-        putting(tenant_id, message_id, **NO_STEP, **values, **final),
-        tracing(tenant_id, message_id, *events, (state.value, {"reason": reason} if reason else {})),
-    )
+    last = (state.value, {"reason": reason} if reason else {})
+    return stepping(tenant_id, message_id, NO_STEP | values | final, *events, last)
 
 
 def step_values(kind: str, step: ReplaceState) -> dict[str, Any]:

@@ -338,9 +338,10 @@ def _nothing_to_write(result: TransformResult | BodyResult, dry_run: bool) -> tu
 class StepRecorder:
     """Journals each step of a replacement; see ``connectors.base.types.Recorder``.
 
-    Where the provider edits in place, a crash between two steps is found by reading the message, so its steps
-    wait in :attr:`unwritten` for the transaction that closes the message: two transactions saved. Where a
-    copy is made, each step is durable before the next begins.
+    Where a copy is made, a step is durable before the next begins. Steps after which nothing more is done at the
+    provider wait in :attr:`unwritten` for the transaction that closes the message, since a crash in between is found
+    by looking: where the provider edits in place, by reading the message; where a copy is made, a removed original
+    counts as removed by us once the copy was verified.
     """
 
     def __init__(self, runtime: Runtime, work: MailboxWork, message_id: int, journey: str) -> None:
@@ -353,14 +354,14 @@ class StepRecorder:
     async def __call__(self, step: ReplaceState) -> None:
         """Record a step that has taken effect."""
         event = journal.step_event(self._journey, step)
-        if self._work.connector.capabilities.replace_mode is ReplaceMode.EDIT_IN_PLACE:
+        in_place = self._work.connector.capabilities.replace_mode is ReplaceMode.EDIT_IN_PLACE
+        if in_place or (step.step is ReplaceStep.REMOVED and self._journey == "protect"):
             self.unwritten = (*self.unwritten, event)
             return
         tenant_id = self._work.tenant_id
         await self._runtime.db.at_once(
             tenant_id,
-            journal.putting(tenant_id, self._message_id, **journal.step_values(self._journey, step)),
-            journal.tracing(tenant_id, self._message_id, event),
+            journal.stepping(tenant_id, self._message_id, journal.step_values(self._journey, step), event),
         )
 
 
@@ -412,7 +413,7 @@ async def _close(
     reason = "normalised" if normalised else ""
     await runtime.db.at_once(
         work.tenant_id,
-        *journal.finishing(work.tenant_id, message_id, runtime.clock(), MessageState.PROTECTED, reason, values, events),
+        journal.finishing(work.tenant_id, message_id, runtime.clock(), MessageState.PROTECTED, reason, values, events),
     )
 
 
@@ -428,7 +429,7 @@ async def _finish(
     await runtime.db.at_once(
         work.tenant_id,
         *before,
-        *journal.finishing(work.tenant_id, message_id, runtime.clock(), state, reason, values or {}),
+        journal.finishing(work.tenant_id, message_id, runtime.clock(), state, reason, values or {}),
     )
 
 
