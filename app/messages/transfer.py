@@ -23,6 +23,9 @@ import numpy.typing as npt
 _LINE = 76
 _FEW_LOOKUPS = 60
 _FEW_ESCAPES = 5_000
+_SMALL_BODY = 24_000
+_FEW_RESTARTS = 8
+_DIGITS = b"0123456789abcdefABCDEF"
 _PLAIN = frozenset(range(33, 127)) - {61}
 _PLAIN_BYTES = bytes(sorted(_PLAIN))
 
@@ -131,6 +134,46 @@ class _QuotedMap:
         return index < len(self._ends) and int(self._ends[index]) == at and bool(self.produced[index])
 
 
+class _Walk:
+    """Places in a small body, found by decoding what lies between them: a few links need no table of all escapes."""
+
+    __slots__ = ("_at", "_known", "_made", "_raw", "restarts")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._known: dict[int, int] = {}
+        self._at = self._made = 0
+        self.restarts = 0
+
+    def start(self, wanted: int) -> int:
+        """See `QuotedPrintableBody.raw_start`."""
+        place = self._known.get(wanted)
+        if place is not None:
+            return place
+        raw = self._raw
+        at, made = self._at, self._made
+        if wanted < made:
+            at = made = 0
+            self.restarts += 1
+        # Whole lines at once: decoded, they are never longer than they stand there, so that none goes too far.
+        while (line := raw.rfind(b"\n", at, at + wanted - made) + 1) > at:
+            made += len(binascii.a2b_qp(raw[at:line]))
+            at = line
+        while (escape := raw.find(b"=", at, at + wanted - made + 1)) >= 0:
+            made += escape - at
+            size, produced = _escape(raw, escape)
+            at = escape
+            if produced and made == wanted:
+                break
+            at += size
+            made += produced
+        else:
+            at += wanted - made
+        self._at, self._made = at, wanted
+        self._known[wanted] = at
+        return at
+
+
 class QuotedPrintableBody(Body):
     """A quoted-printable body (RFC 2045 section 6.7)."""
 
@@ -139,6 +182,7 @@ class QuotedPrintableBody(Body):
         self.data = binascii.a2b_qp(raw)
         self.eol = b"\n" if b"\n" in raw and b"\r\n" not in raw else eol
         self._map: _QuotedMap | None = None
+        self._walk = _Walk(raw) if len(raw) < _SMALL_BODY else None
 
     def _mapping(self) -> _QuotedMap:
         if self._map is None:
@@ -147,6 +191,11 @@ class QuotedPrintableBody(Body):
 
     def raw_start(self, at: int) -> int:
         """Raw offset of the first byte that makes decoded byte `at` (past soft breaks before it)."""
+        if self._walk is not None:
+            place = self._walk.start(at)
+            if self._walk.restarts > _FEW_RESTARTS:
+                self._walk = None
+            return place
         table = self._mapping()
         return at + int(table.shrink[table.index(at)])
 
@@ -154,6 +203,9 @@ class QuotedPrintableBody(Body):
         """Raw offset just past the last byte that makes decoded byte ``at - 1``."""
         if at <= 0:
             return 0
+        if self._walk is not None:
+            here = self.raw_start(at - 1)
+            return here + (_escape(self.raw, here)[0] if self.raw.startswith(b"=", here) else 1)
         table = self._mapping()
         index = table.index(at - 1)
         here = at - 1 + int(table.shrink[index])
@@ -286,25 +338,27 @@ def _quick_map(raw: bytes, size: int) -> _QuotedMap | None:
     return _QuotedMap(at - shrink[:-1] + produced, shrink, np.full(len(at), 3), produced)
 
 
+def _escape(raw: bytes, at: int) -> tuple[int, int]:
+    """How long the escape at an offset is, as ``binascii.a2b_qp`` reads it, and how many bytes it makes."""
+    following = raw[at + 1 : at + 3]
+    if following[:1] in (b"\n", b"\r"):
+        newline = raw.find(b"\n", at + 1)
+        return (newline + 1 if newline >= 0 else len(raw)) - at, 0
+    if following[:1] == b"=":
+        return 2, 1
+    if len(following) == 2 and following[0] in _DIGITS and following[1] in _DIGITS:
+        return 3, 1
+    return 1, 1 if following else 0
+
+
 def _careful_map(raw: bytes) -> _QuotedMap:
     """The same table, step by step, as ``binascii.a2b_qp`` reads an unusual body."""
     positions: list[int] = []
     lengths: list[int] = []
     produced: list[int] = []
     at = raw.find(b"=")
-    digits = b"0123456789abcdefABCDEF"
     while at >= 0:
-        following = raw[at + 1 : at + 3]
-        size, made = 1, 1
-        if not following:
-            made = 0
-        elif following[:1] in (b"\n", b"\r"):
-            newline = raw.find(b"\n", at + 1)
-            size, made = (newline + 1 if newline >= 0 else len(raw)) - at, 0
-        elif following[:1] == b"=":
-            size = 2
-        elif len(following) == 2 and following[0] in digits and following[1] in digits:
-            size = 3
+        size, made = _escape(raw, at)
         positions.append(at)
         lengths.append(size)
         produced.append(made)
