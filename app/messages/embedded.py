@@ -11,8 +11,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from app.messages.charsets import View
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from app.messages.qr.blank import Edit
     from app.messages.qr.blocks import BlockCode
 
+_T = TypeVar("_T")
 _DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-ms-bmp);base64,([A-Za-z0-9+/=\s]{40,})", re.I)
 _BLOCKS = "\u2588\u2580\u2584\u25a0\u2b1b\u28ff"
 _SPELLED_BLOCKS = re.compile("&#(?:96|[xX]25)|&(?:lh|uh)?bl(?:oc)?k;")
@@ -65,7 +66,7 @@ class Pictures:
         if not self.budget.take(qr.pixels(data)):
             self.not_looked_at("A picture", part, SPENT)
             return None
-        scan = qr.scan(data)
+        scan = self.looked("A picture", part, lambda: qr.scan(data), qr.QrScan())
         for note in scan.notes:
             self.not_looked_at("A picture", part, note)
         if not scan.codes:
@@ -102,11 +103,25 @@ class Pictures:
             return
         from app.messages import qr
 
-        codes, notes = qr.join_scan([data for _, data in self.plain], budget=self.budget)
+        pictures = [data for _, data in self.plain]
+        nothing: tuple[tuple[qr.JoinedCode, ...], tuple[str, ...]] = ((), ())
+        codes, notes = self.looked(
+            "Pictures put together", self.plain[0][0], lambda: qr.join_scan(pictures, budget=self.budget), nothing
+        )
         for code in codes:
             self.report([code.text], self.plain[code.images[0]][0], "is cut into several pictures")
         for note in notes:
             self.not_looked_at("Pictures put together", self.plain[0][0], note)
+
+    def looked(self, what: str, part: str, look: Callable[[], _T], nothing: _T) -> _T:
+        """What looking for codes gave; a library that refuses is said and no reason to stop."""
+        from app.messages import qr
+
+        try:
+            return look()
+        except qr.REFUSALS:
+            self.not_looked_at(what, part, "a library that reads it refused it")
+            return nothing
 
     def not_looked_at(self, what: str, part: str, why: str) -> None:
         """Say what was not, or not fully, searched for codes; each thing once for a part."""
@@ -135,10 +150,11 @@ class Pictures:
 
     def drawing(self, data: bytes, part: str) -> bytes | None:
         """Read an SVG drawing; return what it becomes, None when it stays."""
+        from app.messages import qr
         from app.messages.qr import svg_paint
         from app.messages.qr.svg import scan_svg
 
-        scan = scan_svg(data, budget=self.budget)
+        scan = self.looked("SVG drawing", part, lambda: scan_svg(data, budget=self.budget), qr.QrScan())
         for note in scan.notes:
             self.not_looked_at("SVG drawing", part, note)
         decided = [link for code in scan.codes if (link := self._decided(code.text, part)) is not None]
@@ -234,11 +250,15 @@ class Pictures:
         text, place = view.reader()
         if text is view.text and not view.is_text and not text.isascii():
             # Places in what is read cannot be told: the code can be read but not changed.
-            self.report([code.text for code in find(view.decode(0, len(text)))], part, f"is {how}")
+            shown = view.decode(0, len(text))
+            unread: list[str] = []
+            said = self.looked("The text", part, lambda: [code.text for code in find(shown)], unread)
+            self.report(said, part, f"is {how}")
             return []
         wanted: list[BlockCode] = []
         decided: list[FoundLink] = []
-        for code in find(text):
+        none: list[BlockCode] = []
+        for code in self.looked("The text", part, lambda: list(find(text)), none):
             link = self._decided(code.text, part, is_replaceable=False)
             if link is not None:
                 wanted.append(code)
@@ -257,13 +277,15 @@ class Pictures:
 
     def _inline_drawings(self, view: View, part: str) -> None:
         """Codes in SVG elements of the markup, which hardly any mail client shows: reported."""
+        from app.messages.qr import QrScan
         from app.messages.qr.svg import scan_svg
 
         for number, hit in enumerate(_INLINE_DRAWING.finditer(view.text)):
             if number == _MAX_INLINE:
                 self.not_looked_at("SVG in the markup", part, f"only the first {_MAX_INLINE} drawings are looked at")
                 return
-            scan = scan_svg(view.decode(*hit.span()).encode("utf-8", "replace"), budget=self.budget)
+            drawing = view.decode(*hit.span()).encode("utf-8", "replace")
+            scan = self.looked("SVG in the markup", part, partial(scan_svg, drawing, budget=self.budget), QrScan())
             self.report([code.text for code in scan.codes], part, "is drawn with SVG in the markup")
             for note in scan.notes:
                 self.not_looked_at("SVG in the markup", part, note)
@@ -349,58 +371,3 @@ def _decoded(text: str) -> bytes:
         return binascii.a2b_base64(text)
     except (binascii.Error, ValueError):
         return b""
-
-
-def attachment(
-    writer: Writer, pictures: Pictures, name: str, content_type: str, data: bytes, part: str
-) -> bytes | None:
-    """Report the links of an attachment that is not changed, and what of it was not looked at.
-
-    Args:
-        writer: Collects what is found.
-        pictures: Reads codes in pictures, PDF pages and SVG drawings.
-        name: File name.
-        content_type: Type as declared.
-        data: The file.
-        part: MIME part path.
-
-    Returns:
-        What the file becomes where a QR code in it is changed; None where it stays.
-    """
-    from app.messages import attachments
-
-    found = attachments.links(name, content_type, data)
-    kind = LinkKind.CALENDAR if content_type == "text/calendar" else LinkKind.ATTACHMENT
-    reported: set[str] = set()
-    for link in found.links:
-        target, url = resolve(link.url if not link.url.lower().startswith("www.") else "http://" + link.url)
-        if target is TargetClass.OTHER or url in reported:
-            continue
-        reported.add(url)
-        candidate = Candidate(0, 0, kind, target, url, "")
-        judged = writer.judge.judge(candidate, url, link.url.encode("utf-8", "replace"), part, (), unsubscribe=False)
-        writer.links.append(RewrittenLink(judged, LinkAction.LEAVE, None))
-    for note in found.notes:
-        writer.warn("not_covered", part, f"{found.kind}: {note}.")
-    texts, notes = _codes_of_document(found.kind, data, pictures.budget)
-    pictures.report(texts, part, f"stands in an attachment ({found.kind}), which is never changed")
-    for note in notes:
-        pictures.not_looked_at(found.kind, part, note)
-    if found.kind == "picture":
-        return pictures.picture(data, part)
-    return pictures.drawing(data, part) if "SVG" in found.kind else None
-
-
-def _codes_of_document(kind: str, data: bytes, budget: PixelBudget) -> tuple[list[str], tuple[str, ...]]:
-    """QR codes in a document by its kind, and what of it was not looked at."""
-    if kind.startswith("PDF"):
-        from app.messages.qr.pdf import find as find_pdf
-
-        pages = find_pdf(data, budget=budget, links=False)
-        return [code.text for _, code in pages.codes], pages.notes
-    if kind in ("Office document", "OpenDocument file"):
-        from app.messages.qr.documents import find as find_in_document
-
-        document = find_in_document(data, budget=budget)
-        return [code.text for _, code in document.codes], document.notes
-    return [], ()

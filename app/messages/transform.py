@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from app.messages import embedded, leaving
 from app.messages import undo as undo_record
+from app.messages.attached import attachment
 from app.messages.charsets import StringView, View, decode_whole, open_view
 from app.messages.classify import classify_parts, is_armoured
 from app.messages.coverage import Role, role_of, shown_as
@@ -245,7 +246,7 @@ class _Message:
         if role is Role.PICTURE:
             new = self.pictures.picture(body.data, part.path)
         else:
-            new = embedded.attachment(writer, self.pictures, part.filename, part.content_type, body.data, part.path)
+            new = attachment(writer, self.pictures, part.filename, part.content_type, body.data, part.path)
         if new is not None:
             self._add(part, body.write([Splice(0, len(body.data), new, token=False)]))
 

@@ -61,7 +61,7 @@ def check(data: bytes) -> None:
         0: {},
         1: {"decide": lambda link: actions[len(link.source) % len(actions)], "tag": "protected"},
         2: {"bare_domains": True, "rewrite_attachments": True},
-        3: {"strip_tracking": True},
+        3: {"strip_tracking": True, "qr": "deface"},
     }
     plan = gateway.plan(**by_choice[choice])
     done = transform(data, plan)
@@ -76,6 +76,8 @@ def check(data: bytes) -> None:
         assert restore_body(body.content, is_html, gateway.open, body.undo).content == text, (
             "the body did not come back"
         )
+        if choice in (0, 2, 3):
+            assert transform_body(body.content, is_html, plan).content == body.content, "the body changed again"
 
 
 def mutate(data: bytes, size: int, seed: int) -> bytes:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from app.messages.qr.images import JoinedCode, find, join, join_scan, pixels, scan
 from app.messages.qr.paint import CannotPaint, Repainted, deface, repaint, replace
-from app.messages.qr.types import QrCode, QrLimits, QrScan
+from app.messages.qr.types import REFUSALS, QrCode, QrLimits, QrScan
 
 __all__ = [
+    "REFUSALS",
     "CannotPaint",
     "JoinedCode",
     "QrCode",

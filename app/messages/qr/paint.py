@@ -21,7 +21,7 @@ from app.messages.qr.crowds import is_crowded
 from app.messages.qr.encode import CannotEncode, encode
 from app.messages.qr.finder import MOST_PLACES, find_in_bitmap
 from app.messages.qr.patterns import pattern_places
-from app.messages.qr.types import QrCode, QrLimits, Quad
+from app.messages.qr.types import REFUSALS, QrCode, QrLimits, Quad
 
 _LIMITS: Final = QrLimits()
 _LEAST_MODULE: Final = 1.6
@@ -111,7 +111,9 @@ def repaint(image_bytes: bytes, wanted: Sequence[tuple[QrCode, str | None]], lim
         return Repainted(image_bytes, ())
     try:
         return _repaint(image_bytes, wanted, limits)
-    except (cv2.error, MemoryError, OverflowError, RuntimeError) as error:
+    except CannotPaint:
+        raise
+    except REFUSALS as error:
         raise CannotPaint("the picture's libraries refuse to draw on it") from error
 
 

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import cv2
+
+REFUSALS = (cv2.error, MemoryError, ArithmeticError, ValueError, RuntimeError)
+"""What libraries that read pictures may raise for a picture they were not made for."""
+
 Point: TypeAlias = tuple[float, float]
 Quad: TypeAlias = tuple[Point, Point, Point, Point]
 

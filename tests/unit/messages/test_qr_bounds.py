@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import zxingcpp
 
-from app.messages import qr
+from app.messages import qr, transform
 from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.qr import crowds, documents, paint, pdf, svg
 from app.messages.qr.finder import CROWDED
 from tests.unit.messages import qr_pictures as pictures
+from tests.unit.messages.gateway_double import GatewayDouble, multipart, part
 from tests.unit.messages.qr_pictures import TEXT
 from tests.unit.messages.test_qr_documents import package
+from tests.unit.messages.test_qr_drawn import DRAWINGS, TABLES
 from tests.unit.messages.test_qr_pdf import document, drawn
 
 
@@ -98,8 +100,8 @@ def test_a_crowded_picture_is_not_given_to_a_decoder_when_a_drawn_code_is_read_b
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image = crowd(1500, 1500)
-    part = pictures.picture(scale=14)
-    image[200 : 200 + part.shape[0], 200 : 200 + part.shape[1]] = part
+    code = pictures.picture(scale=14)
+    image[200 : 200 + code.shape[0], 200 : 200 + code.shape[1]] = code
     data = pictures.file(image)
     codes = qr.find(data)
     given: list[int] = []
@@ -125,3 +127,23 @@ def test_a_library_that_refuses_leaves_the_picture(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(paint, "_paint_cross", refuse)
     with pytest.raises(qr.CannotPaint):
         qr.deface(data, codes)
+
+
+@pytest.mark.parametrize("mode", ["report", "deface", "replace"])
+def test_a_library_that_refuses_never_stops_a_message(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise cv2.error("no")
+
+    monkeypatch.setattr(cv2, "resize", refuse)
+    monkeypatch.setattr(cv2, "dilate", refuse)
+    monkeypatch.setattr(zxingcpp, "read_barcodes", refuse)
+    generator = np.random.default_rng(7)
+    picture = pictures.file(generator.integers(0, 255, (500, 500, 3), np.uint8))
+    coded = base64.encodebytes(picture).replace(b"\n", b"\r\n")
+    source = '<a href="http://evil.example/">x</a>' + TABLES["style"] + DRAWINGS["one path"]
+    raw = multipart(
+        part(source, "text/html"), part(coded, "image/png", "base64"), part(DRAWINGS["one path"], "image/svg+xml")
+    )
+    done = transform(raw, GatewayDouble().plan(qr=mode))
+    assert b"http://evil.example/" not in done.content
+    assert {warning.part for warning in done.warnings if warning.code == "qr_not_covered"} == {"1", "2", "3"}
