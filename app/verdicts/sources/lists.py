@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -104,7 +105,7 @@ class FileList:
                     yield from entries(_lines(text), kind, tally, column)
             except Refused as error:
                 raise SourceFailed(str(error), reason="format") from None
-            except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile):
+            except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, struct.error, NotImplementedError):
                 raise SourceFailed("The compressed list is cut off; none of it was used.", reason="cut_off") from None
             except OSError as error:
                 raise SourceFailed(f"The list cannot be read: {error}.", reason="connect") from None
@@ -160,7 +161,8 @@ def _unpacked(body: IO[bytes]) -> IO[bytes]:
     elif head.startswith(_ZIP):
         archive = zipfile.ZipFile(_seekable(body))
         names = [info for info in archive.infolist() if not info.is_dir()]
-        if len(names) != 1 or names[0].flag_bits & 1:
+        packings = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+        if len(names) != 1 or names[0].flag_bits & 1 or names[0].compress_type not in packings:
             raise SourceFailed("The archive does not hold exactly one readable file.", reason="format")
         inner = archive.open(names[0])
     return io.BufferedReader(_Bounded(inner), 1 << 16)
