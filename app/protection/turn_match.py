@@ -126,7 +126,7 @@ def click_subject(url: str, rule: str, evidence: Sequence[Any], rules: Mapping[i
         found = rules.get(_rule_number(rule))
         return None if found is None else rule_subject(found)
     for item in evidence:
-        if isinstance(item, Mapping) and item.get("code") == f"listed_{Level.MALICIOUS.value}":
+        if isinstance(item, Mapping) and str(item.get("code", "")).startswith(f"listed_{Level.MALICIOUS.value}"):
             fields = item.get("fields")
             entry = fields.get("entry") if isinstance(fields, Mapping) else None
             subject = listed_subject(str(entry)) if entry else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +14,8 @@ from sqlalchemy import select, text
 from app.audit.models import AuditEntry
 from app.gateway.models import Click
 from app.kit.errors import Conflict, Forbidden, NotFound, Refused
-from app.policy.service import PolicyService
-from app.protection import incidents, turn
+from app.policy.service import PolicyService, notify_policy
+from app.protection import incidents, queue, turn
 from app.protection.incident_models import Incident, IncidentEvent, IncidentMessage
 from app.protection.incidents import (
     TurnPolicy,
@@ -27,8 +28,10 @@ from app.protection.incidents import (
 )
 from app.protection.models import MessageEvent, MessageMove
 from app.protection.turn import run_turn
-from app.protection.turn_listen import heard
+from app.protection.turn_listen import heard, listen_for_turns
 from app.tenants.actor import Actor, ActorKind, Role
+from app.verdicts.sources.service import CHANNEL as FEEDS
+from app.verdicts.turned import notify_turned
 from tests.integration.protection.jobs import TASKS, finish_job, give_back, next_job, work_off
 from tests.integration.protection.world import Organisation, mail
 
@@ -383,3 +386,29 @@ async def test_a_person_of_low_rank_acts_on_no_incident(settled: Organisation) -
             await close_incident(session, auditor, incident.id, datetime.now(UTC))
         with pytest.raises(Refused):
             await change_turn_policy(session, settled.actor, TurnPolicy(webhook="http://plain.example/"))
+
+
+@pytest.mark.parametrize("word", ["lists", "policy", "click"])
+async def test_a_word_over_the_database_starts_the_journey(settled: Organisation, word: str) -> None:
+    runtime = settled.runtime
+    assert await settled.waiting(queue.TURN) == []
+    listening = asyncio.create_task(listen_for_turns(runtime))
+    try:
+        for _ in range(500):
+            # Said again until somebody listens: the first words may come before that.
+            async with runtime.db.tenant(settled.tenant_id) as session:
+                if word == "lists":
+                    await session.execute(text("SELECT pg_notify(:channel, '')"), {"channel": FEEDS})
+                elif word == "policy":
+                    await notify_policy(session, settled.tenant_id)
+                else:
+                    await notify_turned(session, settled.tenant_id)
+            waiting = await settled.waiting(queue.TURN)
+            if waiting:
+                break
+            await asyncio.sleep(0.02)
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+    assert len(waiting) == 1
+    assert (waiting[0] is not None) is (word == "lists"), "this machine's copy of new lists comes a little later"
