@@ -49,6 +49,7 @@ PAGES = (
     "/messages/{message}",
     "/clicks",
     "/lists",
+    "/threat-sources",
     "/connector",
     "/connector/choice",
     "/people",

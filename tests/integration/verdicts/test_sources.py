@@ -399,6 +399,27 @@ async def test_private_networks_are_asked_only_where_the_operator_allows_it(inst
     assert installation.server.asked == []
 
 
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ("http://127.0.0.2:1/list", "network that is not public"),
+        ("http://169.254.169.254/latest/meta-data/", "network that is not public"),
+        ("ftp://lists.example/list", "not an http or https one"),
+        ("http://user:pass@127.0.0.1/", "holds a name or a password"),
+        ("/list", "sent on more than 3 times"),
+    ],
+)
+async def test_a_publisher_cannot_send_a_download_where_the_operator_did_not_allow_it(
+    installation: Installation, target: str, word: str
+) -> None:
+    address = installation.server.publish("/list", "", status=302, headers={"Location": target})
+    await installation.add("list", "L", address=address)
+    installation.client = HttpSourceClient((ipaddress.ip_network("127.0.0.1/32"),))
+    done = await installation.refresh("L")
+    assert done.outcome == "failed"
+    assert word in done.why
+
+
 async def test_a_list_that_is_too_large_is_not_used(installation: Installation) -> None:
     address = installation.server.publish("/list", "\n".join(MANY), packed=True)
     await installation.add("list", "L", address=address)
