@@ -19,26 +19,23 @@ def _among(domain: str) -> str:
     return f"position(',' || lower({domain}) || ',' IN {_DOMAINS}) > 0"
 
 
-def _by(table: str, column: str, of: str, key: str = "id") -> str:
-    """Rows of a table by those of another one that are in sight (whose own policy says so)."""
-    return f"EXISTS (SELECT 1 FROM {of} o WHERE o.tenant_id = {table}.tenant_id AND o.{key} = {table}.{column})"
-
-
+_MAILBOX = "postern_sees('mailbox', tenant_id, mailbox_id)"
+_MESSAGE = "postern_sees('message', tenant_id, message_id)"
 _MAIL_DOMAIN = "split_part(email, '@', 2)"
 _SIGHT = {
     "mailboxes": f"{_among('domain')} OR external_id = current_setting('postern.subject', true)",
     "domains": _among("name"),
     "users": f"{_among(_MAIL_DOMAIN)} OR subject = current_setting('postern.subject', true)",
-    "messages": _by("messages", "mailbox_id", "mailboxes"),
-    "message_links": _by("message_links", "message_id", "messages"),
-    "message_events": _by("message_events", "message_id", "messages"),
-    "message_moves": _by("message_moves", "mailbox_id", "mailboxes"),
-    "subscriptions": _by("subscriptions", "mailbox_id", "mailboxes"),
-    "backfill_parts": _by("backfill_parts", "mailbox_id", "mailboxes"),
-    "clicks": _by("clicks", "mailbox_id", "mailboxes"),
-    "click_reports": _by("click_reports", "mailbox_id", "mailboxes"),
-    "incident_messages": _by("incident_messages", "mailbox_id", "mailboxes"),
-    "incidents": _by("incidents", "id", "incident_messages", "incident_id"),
+    "messages": _MAILBOX,
+    "message_links": _MESSAGE,
+    "message_events": _MESSAGE,
+    "message_moves": _MAILBOX,
+    "subscriptions": _MAILBOX,
+    "backfill_parts": _MAILBOX,
+    "clicks": _MAILBOX,
+    "click_reports": _MAILBOX,
+    "incident_messages": _MAILBOX,
+    "incidents": "postern_sees('incident', tenant_id, id)",
     # Of the organisation as a whole: they name people, mailboxes and domains beyond those in sight.
     "incident_events": "false",
     "restore_runs": "false",
@@ -51,6 +48,24 @@ _SIGHT = {
 def upgrade() -> None:
     kind = postgresql.JSONB(astext_type=sa.Text())
     op.add_column("users", sa.Column("domains", kind, server_default=sa.text("'[]'::jsonb"), nullable=False))
+    # A function, not a subquery: planning that would cost every statement of the worker, whose sight is never
+    # narrowed, some 150 microseconds of the database's processor time. It asks as whoever asks it.
+    op.execute(
+        """
+        CREATE FUNCTION postern_sees(kind text, of_tenant uuid, number bigint) RETURNS boolean
+        LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+        BEGIN
+            IF kind = 'mailbox' THEN
+                RETURN EXISTS (SELECT 1 FROM public.mailboxes m WHERE m.tenant_id = of_tenant AND m.id = number);
+            ELSIF kind = 'message' THEN
+                RETURN EXISTS (SELECT 1 FROM public.messages m WHERE m.tenant_id = of_tenant AND m.id = number);
+            END IF;
+            RETURN EXISTS (
+                SELECT 1 FROM public.incident_messages i WHERE i.tenant_id = of_tenant AND i.incident_id = number
+            );
+        END $$
+        """
+    )
     for table, sight in _SIGHT.items():
         op.execute(f"CREATE POLICY own_domains ON {table} AS RESTRICTIVE FOR SELECT USING ({_ALL} OR {sight})")
 
@@ -59,5 +74,6 @@ def downgrade() -> None:
     """Nobody is a domain administrator; those who are see no more than their own clicks."""
     for table in _SIGHT:
         op.execute(f"DROP POLICY own_domains ON {table}")
+    op.execute("DROP FUNCTION postern_sees")
     op.execute("UPDATE users SET role = 'user' WHERE role = 'domain_admin'")
     op.drop_column("users", "domains")
