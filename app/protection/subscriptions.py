@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Double, cast, func, literal, or_, select
 
 from app.kit.crypto import KeyRing
-from app.protection.models import SubscriptionRow
+from app.protection.models import MailboxRow, SubscriptionRow
 from app.protection.protect import MailboxWork
 from app.protection.runtime import Runtime
 from connectors.base.types import Subscription
@@ -23,9 +23,6 @@ ROUND_SECONDS = 1800
 """Time between two looks at which subscriptions are due."""
 
 _SPREAD = 0.3
-MOST_SHARE = RENEW_SHARE + _SPREAD / 2
-"""No subscription with more of its life left is due."""
-
 _GOLDEN = 0.6180339887498949
 
 _PURPOSE = "subscription"
@@ -48,6 +45,19 @@ def renew_share(mailbox_id: int) -> float:
     6.4): subscriptions that were made together drift apart and are renewed at a steady rate from then on.
     """
     return RENEW_SHARE + _SPREAD * ((mailbox_id * _GOLDEN) % 1.0 - 0.5)
+
+
+def due(now: datetime, life: timedelta) -> ColumnElement[bool]:
+    """Whether a mailbox has no subscription or one that is due by :func:`renew_share`, for a query of both tables.
+
+    Args:
+        now: The present, aware.
+        life: How long a subscription lives at most.
+    """
+    turn = cast(MailboxRow.id, Double) * literal(_GOLDEN, Double)
+    share = literal(RENEW_SHARE - _SPREAD / 2, Double) + literal(_SPREAD, Double) * (turn - func.floor(turn))
+    left = func.extract("epoch", SubscriptionRow.expires_at - literal(now))
+    return or_(SubscriptionRow.expires_at.is_(None), left <= share * life.total_seconds())
 
 
 async def ensure(runtime: Runtime, work: MailboxWork) -> None:

@@ -195,25 +195,15 @@ async def renew(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     async with runtime.db.tenant(tenant_id) as session:
         grant, _ = await grant_of(session, tenant_id)
         life = runtime.providers.connector(grant).capabilities.subscription_ttl
-        soon = now + life * subscriptions.MOST_SHARE
-        rows = await session.execute(
+        rows = await session.scalars(
             _protected_query(tenant_id)
-            .add_columns(SubscriptionRow.expires_at)
-            .where(
-                or_(SubscriptionRow.expires_at.is_(None), SubscriptionRow.expires_at <= soon),
-                MailboxRow.left_out != LeftOut.OUT_OF_SCOPE,
-            )
             .outerjoin(
                 SubscriptionRow,
                 (SubscriptionRow.tenant_id == MailboxRow.tenant_id) & (SubscriptionRow.mailbox_id == MailboxRow.id),
             )
+            .where(subscriptions.due(now, life), MailboxRow.left_out != LeftOut.OUT_OF_SCOPE)
         )
-        found = [(row[0], row[1]) for row in rows]
-    due = [
-        mailbox_id
-        for mailbox_id, expires_at in found
-        if expires_at is None or expires_at - now <= life * subscriptions.renew_share(mailbox_id)
-    ]
+        due = list(rows)
     step = subscriptions.ROUND_SECONDS / max(len(due), 1)
     await queue.defer_subscribes(
         runtime.db, tenant_id, [(mailbox_id, place * step) for place, mailbox_id in enumerate(due)]
