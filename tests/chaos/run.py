@@ -33,6 +33,9 @@ def main() -> int:
     ask.add_argument("--workers", type=int, default=Plan.workers)
     ask.add_argument("--seconds", type=float, default=Plan.seconds, help="when to give up")
     ask.add_argument("--kill-every", type=float, default=Plan.kill_every)
+    ask.add_argument(
+        "--kills", type=int, help="so many kills, spread over the messages, instead of one every few seconds"
+    )
     ask.add_argument("--seed", type=int, default=Plan.seed)
     ask.add_argument("--log-level", default=Plan.log_level)
     ask.add_argument("--keep-logs", type=Path, help="copy the processes' logs here")
@@ -42,6 +45,7 @@ def main() -> int:
         given.mailboxes,
         given.workers,
         given.kill_every,
+        given.kills,
         seconds=given.seconds,
         seed=given.seed,
         log_level=given.log_level,
