@@ -225,7 +225,7 @@ class Pictures:
 
             drawn = self._drawn(view, part, find_in_html, blank_html, "drawn with characters or a table")
             changes += _apart(drawn, changes)
-        if "<svg" in source:
+        if self.writer.has_drawing:
             self._inline_drawings(view, part)
         return _apart(changes, taken)
 

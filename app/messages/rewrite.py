@@ -66,6 +66,8 @@ class Writer:
     findings: list[Finding] = field(default_factory=list)
     shown: str = ""
     """The text of the HTML part that was looked at last, in the characters of its view."""
+    has_drawing: bool = False
+    """Whether it has an SVG element."""
     judge: LinkJudge = field(init=False)
     _own: str = field(init=False)
 
@@ -97,6 +99,8 @@ class Writer:
                 continue
             found = find_links(reading, self.is_ours, base)
             if not depth:
+                drawing = found.document.select_one("svg") is not None
+                self.has_drawing = drawing or (self.has_drawing and reading is not view)
                 self.shown = found.text if reading is view else self.shown + found.text
             for frame in found.frames:
                 self.findings.append(self.judge.frame(frame, part))
