@@ -197,7 +197,7 @@ async def run_outage(
 async def _drain(report: Report, url: str) -> None:
     """Wait for the answered clicks to be in the database, then a while longer for any that come twice."""
     wanted = {click.url for click in report.clicks if click.answered}
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         report.stored = await asyncio.to_thread(_stored, url)
         if wanted <= report.stored.keys():

@@ -130,10 +130,11 @@ async def list_incidents(session: AsyncSession, actor: Actor, state: str, page: 
         query = query.where(Incident.state == state)
     query = query.order_by(Incident.updated_at.desc(), Incident.id.desc())
     rows = list(await session.scalars(query.limit(PAGE_SIZE + 1).offset((page - 1) * PAGE_SIZE)))
-    people = await _people(session, actor, [row.id for row in rows])
-    found = _clicks_of(actor, [row.id for row in rows])
+    ids = [row.id for row in rows]
+    people = await _people(session, actor, ids)
+    found = _clicks_of(actor, ids)
     by_person = select(found.c.incident_id, func.count()).where(~found.c.automated).group_by(found.c.incident_id)
-    clicks = {incident_id: count for incident_id, count in await session.execute(by_person)}
+    clicks = {row[0]: row[1] for row in await session.execute(by_person)}
     return cut([IncidentLine(row, people.get(row.id, 0), clicks.get(row.id, 0)) for row in rows], page)
 
 
@@ -143,7 +144,7 @@ async def _people(session: AsyncSession, actor: Actor, incident_ids: Sequence[in
         .where(IncidentMessage.tenant_id == actor.tenant_id, IncidentMessage.incident_id.in_(incident_ids))
         .group_by(IncidentMessage.incident_id)
     )
-    return {incident_id: count for incident_id, count in await session.execute(query)}
+    return {row[0]: row[1] for row in await session.execute(query)}
 
 
 async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -> IncidentView:
