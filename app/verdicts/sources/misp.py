@@ -130,7 +130,7 @@ class MispFeed:
                 tally.refuse(f"{uuid[:60]}: no event in the manifest")
                 continue
             timestamp = str(about.get("timestamp", ""))
-            if not timestamp.isdigit():
+            if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 15:
                 tally.refuse(f"{uuid}: no timestamp in the manifest")
                 continue
             day = _day(about.get("date"))

@@ -35,6 +35,7 @@ MAX_KEPT: Final = 50_000
 MAX_ASKED: Final = 30
 BACKOFF_SECONDS: Final = 15 * 60.0
 MOST_BACKOFF_SECONDS: Final = 24 * 3600.0
+MOST_KEPT_SECONDS: Final = 24 * 3600.0
 DEFAULT_THREATS: Final = ("SOCIAL_ENGINEERING", "MALWARE", "UNWANTED_SOFTWARE")
 
 
@@ -246,17 +247,19 @@ class HashPrefixSource:
             raise
         self._failures = 0
         now = self._monotonic()
-        self._quiet_until = now + found.wait_seconds
+        self._quiet_until = now + min(found.wait_seconds, MOST_KEPT_SECONDS)
         if len(self._answered) + len(self._matches) > MAX_KEPT:
             self._answered.clear()
             self._matches.clear()
         for hit in hits:
-            self._answered[hit.prefix] = now + found.others_seconds
+            self._answered[hit.prefix] = now + min(found.others_seconds, MOST_KEPT_SECONDS)
             for known in [digest for digest in self._matches if digest.startswith(hit.prefix)]:
                 del self._matches[known]
         for full_hash, threats in found.hashes.items():
             # One that may not be kept at all still is the answer for those who wait for it.
-            self._matches[full_hash] = {name: now + max(seconds, 1.0) for name, seconds in threats.items()}
+            self._matches[full_hash] = {
+                name: now + min(max(seconds, 1.0), MOST_KEPT_SECONDS) for name, seconds in threats.items()
+            }
 
 
 class GoogleSource(HashPrefixSource):
@@ -283,7 +286,7 @@ class GoogleSource(HashPrefixSource):
         """
         try:
             return read()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SourceFailed(
                 f"{self.name} sent an answer that cannot be read ({type(error).__name__}).", reason="format"
             ) from None

@@ -28,7 +28,9 @@ from app.verdicts.sources.safe_browsing_prefixes import (
 from app.verdicts.sources.safe_browsing_rice import BadEncoding, decode
 from app.verdicts.sources.types import MAX_PROBLEMS, SourceFailed
 
-_READING_ERRORS: Final = (BadUpdate, BadEncoding, KeyError, TypeError, ValueError, AttributeError, IndexError)
+_READING_ERRORS: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+MOST_WAIT_SECONDS: Final = 7 * 86_400.0
+"""A server that wants to be left alone for longer is asked anyway."""
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class Lists:
         Raises:
             SourceFailed: Nothing could be used, and no list is to be sent anew because of it.
         """
+        wait = None if wait is None else min(wait, MOST_WAIT_SECONDS)
         content = dump(self._lists.values())
         unchanged = content == self._previous
         if self._problems and not self._used and (unchanged or self._previous is None):

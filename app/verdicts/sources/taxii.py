@@ -208,21 +208,27 @@ class TaxiiSource:
             return [address]
         roots = [address]
         if "api_roots" in found or "default" in found:
-            chosen = found.get("default") or next(iter(found.get("api_roots") or []), None)
-            if not isinstance(chosen, str):
+            listed_roots = found.get("api_roots")
+            chosen = found.get("default") or (
+                listed_roots[0] if isinstance(listed_roots, list) and listed_roots else ""
+            )
+            if not isinstance(chosen, str) or not chosen:
                 raise SourceFailed(f"{self._config.name} names no API root. Nothing was used.", reason="format")
-            roots = [urljoin(address, chosen)]
+            roots = [self._joined(address, chosen)]
         wanted = option_texts(self._config, "collections")
         collections: list[str] = []
         named: set[str] = set()
         for root in roots:
             listed = await self._get(client, urljoin(_folder(root), "collections/"))
-            for one in listed.get("collections", []):
+            members = listed.get("collections", [])
+            for one in members if isinstance(members, list) else []:
+                if not isinstance(one, dict) or not isinstance(one.get("id"), str):
+                    continue
                 names = {str(one.get(key)) for key in ("id", "alias", "title") if one.get(key)}
-                if not names or one.get("can_read") is not True or (wanted and not names & set(wanted)):
+                if one.get("can_read") is not True or (wanted and not names & set(wanted)):
                     continue
                 named |= names
-                collections.append(urljoin(_folder(root), f"collections/{one['id']}/"))
+                collections.append(self._joined(_folder(root), f"collections/{one['id']}/"))
         missing = [name for name in wanted if name not in named]
         if missing or not collections:
             raise SourceFailed(
@@ -230,6 +236,19 @@ class TaxiiSource:
                 reason="format",
             )
         return collections
+
+    def _joined(self, base: str, rest: str) -> str:
+        """An address that the server names.
+
+        Raises:
+            SourceFailed: It is none.
+        """
+        try:
+            return urljoin(base, rest)
+        except ValueError:
+            raise SourceFailed(
+                f"{self._config.name} names an address that is none. Nothing was used.", reason="format"
+            ) from None
 
     async def _poll(self, client: SourceClient, collection: str, since: str, reading: _Reading) -> str:
         """All pages of one collection; returns when the last object was added, as the server wrote it."""
