@@ -94,6 +94,7 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         await _again(runtime, work, mailbox.not_before)
         return SyncReport(0, stopped="the provider asked for quiet")
     looked, turn, cursor = 0, Turn(runtime), mailbox.cursor
+    announced = _was_just_announced(runtime, mailbox)
     try:
         page = await _changes(work, cursor)
         retry_at = await _take_up(runtime, work, turn, opened.unfinished)
@@ -109,11 +110,14 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
                 return await _go_on(runtime, work, looked)
             page = await _changes(work, page.cursor)
     except Throttled as error:
+        # No failure: the provider says when to go on.
         await _wait(runtime, work, error.retry_after, str(error), quiet=True)
         return SyncReport(looked, stopped="throttled")
     except Transient as error:
-        delay = min(_BACKOFF_FIRST * 2 ** min(mailbox.failures, 10), _BACKOFF_CAP)
-        await _wait(runtime, work, delay, str(error))
+        # Messages that came to an end show that the mailbox works: only what fails in a row makes it wait longer.
+        before = 0 if turn.done > turn.aside else mailbox.failures
+        delay = min(_BACKOFF_FIRST * 2 ** min(before, 10), _BACKOFF_CAP)
+        await _wait(runtime, work, delay, str(error), failures=before + 1)
         return SyncReport(looked, stopped="transient")
     except MailboxOutOfScope:
         await _out_of_scope(runtime, work)
@@ -123,7 +127,7 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         return SyncReport(looked, stopped="mailbox unavailable")
     except MisconfiguredClient as error:
         log.error("client.misconfigured", provider=work.grant.provider.value, error=str(error))
-        await _wait(runtime, work, 60.0, str(error))
+        await _wait(runtime, work, 60.0, str(error), failures=mailbox.failures + 1)
         return SyncReport(looked, stopped="misconfigured")
     except (AccessRevoked, PermissionMissing) as error:
         status = "revoked" if isinstance(error, AccessRevoked) else "blocked"
@@ -131,11 +135,22 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         return SyncReport(looked, stopped=status)
     if turn.aside or retry_at is not None:
         await _try_again_later(runtime, work)
-    elif turn.done and work.connector.capabilities.replace_mode is ReplaceMode.INSERT_VERIFY_REMOVE:
-        # Our own copies are changes too, and Gmail drops notifications beyond one a second: mail that came within
-        # it is not announced (https://developers.google.com/workspace/gmail/api/guides/push, "Limitations").
+    elif _drops_notifications(work) and (turn.done or announced):
+        # Our own copies are changes too, and Gmail drops notifications within a second of another one: mail that came
+        # within it is not announced (https://developers.google.com/workspace/gmail/api/guides/push, "Limitations").
         await _again(runtime, work, runtime.clock() + _LOOK_AFTER_COPIES)
     return SyncReport(looked)
+
+
+def _drops_notifications(work: MailboxWork) -> bool:
+    """Whether the provider keeps silent about what happens just after something else (Gmail)."""
+    return work.connector.capabilities.replace_mode is ReplaceMode.INSERT_VERIFY_REMOVE
+
+
+def _was_just_announced(runtime: Runtime, mailbox: MailboxRow) -> bool:
+    """Whether something was notified, or the subscription made, so shortly before that more may go unannounced."""
+    notified = mailbox.last_notified_at
+    return mailbox.cursor is None or (notified is not None and runtime.clock() - notified < _LOOK_AFTER_COPIES)
 
 
 async def finish_half_written(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> None:
@@ -215,10 +230,20 @@ async def _again(runtime: Runtime, work: MailboxWork, at: datetime | None) -> No
         await defer_sync(session, work.tenant_id, work.mailbox_id, at=at)
 
 
-async def _wait(runtime: Runtime, work: MailboxWork, seconds: float, error: str, *, quiet: bool = False) -> None:
+async def _wait(
+    runtime: Runtime,
+    work: MailboxWork,
+    seconds: float,
+    error: str,
+    *,
+    quiet: bool = False,
+    failures: int | None = None,
+) -> None:
     at = runtime.clock() + timedelta(seconds=max(seconds, 0.05))
     async with runtime.db.tenant(work.tenant_id) as session:
-        values: dict[str, object] = {"error": error[:500], "failures": MailboxRow.failures + 1}
+        values: dict[str, object] = {"error": error[:500]}
+        if failures is not None:
+            values["failures"] = failures
         if quiet:
             values["not_before"] = at
         await session.execute(update(MailboxRow).where(MailboxRow.id == work.mailbox_id).values(**values))

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.links.mint import LinkOpener
 from app.links.token import PayloadNeeded
@@ -189,3 +189,20 @@ async def test_a_link_too_long_for_an_address_is_stored_and_opens(organisation: 
     assert opener.open(found).url == long_link
     await restore(organisation, "tenant", "")
     assert organisation.readable(address) == before
+
+
+async def test_a_busy_mailbox_that_is_throttled_again_and_again_is_not_one_that_fails(
+    organisation: Organisation,
+) -> None:
+    address = organisation.people[0]
+    hands = Hands(organisation)
+    for number in range(8):
+        organisation.deliver(address, mail(address, f"Message {number}", n=number))
+    for _ in range(2):
+        hands.fail_writing(FaultKind.THROTTLE, limit=1, retry_after=0.05)
+        assert (await organisation.sync()).stopped == "throttled"
+        await rest_is_over(organisation)
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        assert (await session.scalars(select(MailboxRow.failures).where(MailboxRow.address == address))).one() == 0
+    await organisation.sync()
+    protected_once(organisation, address, 8)
