@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 import pytest
 from procrastinate import RetryDecision
 from procrastinate.jobs import Job, Status
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from app.kit.clock import utc_now
 from app.kit.db import Database
@@ -23,6 +23,7 @@ from app.protection.models import MailboxRow
 from app.protection.runtime import Runtime
 from app.protection.sync import SyncReport, sync_mailbox
 from app.protection.worker import run_worker
+from connectors.base.types import Provider
 from tests.integration.protection.world import Organisation, mail
 
 pytestmark = pytest.mark.anyio
@@ -285,3 +286,22 @@ async def test_equal_jobs_coalesce_whatever_the_jobs_own_numbers_are(organisatio
         await queue.defer_subscribes(db, tenant_id, [(mailbox, 5.0) for mailbox in mailboxes])
 
     assert sorted(await jobs(db)) == [(task, "todo") for task in (queue.SUBSCRIBE, queue.SYNC) for _ in mailboxes]
+
+
+async def test_gmail_is_looked_at_again_after_a_notification_and_the_first_look(organisation: Organisation) -> None:
+    """Within a second of an event Gmail announces no other one."""
+    db, mailbox = organisation.runtime.db, await organisation.mailbox_id(organisation.people[0])
+    at_gmail = organisation.provider is Provider.GOOGLE
+
+    async def looks_planned(last_notified: datetime | None) -> int:
+        async with db.untenanted() as session:
+            await session.execute(text("DELETE FROM procrastinate_jobs"))
+        async with db.tenant(organisation.tenant_id) as session:
+            await session.execute(update(MailboxRow).values(last_notified_at=last_notified))
+        await sync_mailbox(organisation.runtime, organisation.tenant_id, mailbox)
+        return len(await organisation.waiting(queue.SYNC))
+
+    assert await looks_planned(None) == at_gmail  # the first look comes just after the watch, which is an event
+    assert await looks_planned(None) == 0
+    assert await looks_planned(utc_now()) == at_gmail
+    assert await looks_planned(utc_now() - timedelta(seconds=5)) == 0
