@@ -13,10 +13,17 @@ import json
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.gateway_outage import Report, run_outage
+
+
+def _ends(moments: Iterable[float]) -> list[float]:
+    """The first and the last; none of none."""
+    found = sorted(moments)
+    return [found[0], found[-1]] if found else []
 
 
 def figures(report: Report, rate: float) -> dict[str, Any]:
@@ -30,6 +37,9 @@ def figures(report: Report, rate: float) -> dict[str, Any]:
         "kill_window_seconds": round(marks["back"] - marks["killed"], 2),
         "failed_otherwise": len(report.failed),
         "failed_otherwise_by_reason": dict(Counter(click.why for click in report.failed)),
+        "failed_otherwise_seconds_from_the_kill": [
+            round(found - marks["killed"], 1) for found in _ends(click.ended for click in report.failed)
+        ],
         "database_away_seconds": round(marks["started"] - marks["stopped"], 1),
         "answered_but_missing_in_the_database": len(report.missing),
         "counted_twice": len(report.doubled),

@@ -275,7 +275,7 @@ async def _one(
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             while idle:
                 reader, writer = idle.pop()
-                if not reader.at_eof():
+                if not reader.at_eof() and reader.exception() is None:
                     break
                 # The gateway closes connections that rest for long; a browser does not send over those either.
                 writer.close()
