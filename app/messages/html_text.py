@@ -27,6 +27,7 @@ _TAG_OPEN: Final = re.compile(r"<[a-zA-Z/!?]")
 _REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+;?|#[0-9]+;?|[a-zA-Z][a-zA-Z0-9]*;?)|(?:\0|</>)+")
 _OPEN_REFERENCE: Final = re.compile(r"&(?:#[xX][0-9a-fA-F]+|#[0-9]+|[a-zA-Z]{2,6})\Z")
 _NUMBERED: Final = re.compile(r"&#(?:[xX]0*([0-9a-fA-F]{1,6})(?![0-9a-fA-F])|0*([0-9]{1,7})(?![0-9]))")
+_MAX_GAPS: Final = 40
 _MAX_RUN: Final = 4_000
 _NONE: Final[frozenset[str]] = frozenset()
 _NOT_TEXT: Final = " or ".join(
@@ -285,6 +286,13 @@ def _addresses(view: View, parsed: str, starts: list[int], *, bare_domains: bool
 
 def _before(view: View, parsed: str, start: int) -> str:
     """The character that is read before a place: that of a reference without its semicolon (``&lthttp``) too."""
+    for _ in range(_MAX_GAPS):  # what browsers drop from text
+        if parsed.startswith("\0", start - 1) and start:
+            start -= 1
+        elif start > 2 and parsed.startswith("</>", start - 3):
+            start -= 3
+        else:
+            break
     lead = _OPEN_REFERENCE.search(parsed, max(start - 12, 0), start)
     if lead is not None:
         return markup.text_value(parsed[lead.start() : start + 1])[-2:-1]

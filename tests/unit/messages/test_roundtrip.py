@@ -121,6 +121,8 @@ _FOUND_BY_FUZZING = [
     b' \nContent-Type:multipart/;boundary="b1\n--b1\rContent-Transfer-Encoding:base64\n\nCoetnCext http://a.m',
     # A charset that only stands in the markup once the link before it is rewritten.
     b" \nContent-Type:text/html;\n\n<a href=http:<!--><meta charset=utf7",
+    # What browsers drop stands between an address and what is read before it.
+    b"Content-Type:text/html\n\rhttp://e\x1bB\x00http://e \x1bB</>http://e",
     # A control character that is spelled as a number, before an address.
     b"Content-Type: text/html\n\n&#1http://a.example &#x2;http://b.example",
     # Markup cannot be put into a CDATA section.
