@@ -25,6 +25,7 @@ from app.messages.options import DeliveryOptions
 from app.messages.types import BodyResult, TransformResult
 from app.policy.engine import PolicySnapshot
 from app.protection import journal
+from app.protection.attached import with_attached
 from app.protection.content import content_hash, rebuilt
 from app.protection.halfway import before_our_write, is_whole_copy
 from app.protection.models import MessageRow
@@ -272,7 +273,11 @@ async def _protect_fetched(
 
     async def transformed(opener: OpenLink) -> TransformResult | BodyResult:
         plan = make_plan(runtime.settings, work.policy, work.options, minter, opener, original.list_unsubscribe)
-        return await run_transform(original.content, plan)
+        result = await run_transform(original.content, plan)
+        if not fetched.attached:
+            return result
+        plan = make_plan(runtime.settings, work.policy, work.options, no_mint, opener, original.list_unsubscribe)
+        return await with_attached(work.connector, fetched, result, plan)
 
     result = await _with_opener(runtime, work, message_id, transformed)
     final = _nothing_to_write(result, work.dry_run)

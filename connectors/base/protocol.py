@@ -101,6 +101,13 @@ class MailboxConnector(OrganisationDirectory, Protocol):
             MessageGone: It no longer exists.
         """
 
+    async def read_attached(self, ref: MessageRef, attached: str) -> bytes:
+        """The content of one of :attr:`FetchedMessage.attached`, by its id.
+
+        Raises:
+            MessageGone: The message or the attachment no longer exists.
+        """
+
     async def replace(
         self,
         change: Replacement,

@@ -185,6 +185,25 @@ Content = MimeContent | BodyContent
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """An attachment that ``content`` does not hold: it is read apart, by its id.
+
+    Attributes:
+        id: The provider's.
+        name: File name, as the sender gave it.
+        content_type: Media type, lower case, without parameters.
+        size: Bytes, as the provider counts them.
+        is_file: Whether it is a file; otherwise an attached message or a reference, which has no content to read.
+    """
+
+    id: str
+    name: str
+    content_type: str
+    size: int
+    is_file: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class FetchedMessage:
     """A message as it was when it was read.
 
@@ -205,6 +224,7 @@ class FetchedMessage:
             none of the other fields carries (Gmail: classification labels).
         list_unsubscribe: The List-Unsubscribe header as it stands (RFC 2369), where ``content`` is a body; empty where
             there is none or the MIME source has it.
+        attached: Attachments and inline pictures that ``content`` does not hold (Graph); empty where it holds all.
     """
 
     ref: MessageRef
@@ -221,6 +241,7 @@ class FetchedMessage:
     is_read: bool = False
     extra: str = ""
     list_unsubscribe: str = ""
+    attached: tuple[Attached, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,10 @@ class GoogleConnector:
         message = await get_raw(self._client, ref.mailbox, ref.id)
         return await off_loop(len(message.raw), to_fetched, message, ref.mailbox, self._keys)
 
+    async def read_attached(self, ref: MessageRef, attached: str) -> bytes:
+        """Nothing is attached apart: a Gmail message is fetched whole."""
+        raise MessageGone(f"The message {ref.id} has no attachment {attached} apart from its content.")
+
     async def replace(
         self,
         change: Replacement,

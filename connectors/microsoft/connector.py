@@ -125,6 +125,10 @@ class MicrosoftConnector:
         """See :func:`connectors.microsoft.fetch.fetch_message`."""
         return await fetch.fetch_message(self._client, self._book, ref)
 
+    async def read_attached(self, ref: MessageRef, attached: str) -> bytes:
+        """See :func:`connectors.microsoft.fetch.read_attached`."""
+        return await fetch.read_attached(self._client, ref, attached)
+
     async def replace(
         self,
         change: Replacement,

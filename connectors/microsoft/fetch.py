@@ -8,13 +8,14 @@ and rights-managed mail.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connectors.base.errors import Unavailable
-from connectors.base.types import BodyContent, FetchedMessage, MessageRef, Trait
+from connectors.base.errors import MessageGone, Unavailable
+from connectors.base.types import Attached, BodyContent, FetchedMessage, MessageRef, Trait
 from connectors.microsoft import folders as names
 from connectors.microsoft.client import GraphClient
 from connectors.microsoft.folders import FolderBook, Folders
@@ -165,9 +166,32 @@ async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) 
     )
     known = await book.well_known(mailbox)
     attachments: list[dict[str, Any]] = []
-    if reply.data.get("hasAttachments") is True:
+    if reply.data.get("hasAttachments") is True or _shows_inline(reply.data):
         attachments = await list_attachments(client, ref)
     return read_message(ref, reply.data, known, attachments)
+
+
+def _shows_inline(message: dict[str, Any]) -> bool:
+    """Whether the body shows an attachment: ``hasAttachments`` does not count inline ones.
+
+    https://learn.microsoft.com/graph/api/resources/message (``hasAttachments``)
+    """
+    body = message.get("body")
+    return isinstance(body, dict) and "cid:" in _text(body.get("content")).lower()
+
+
+async def read_attached(client: GraphClient, ref: MessageRef, attached: str) -> bytes:
+    """The content of a file attachment.
+
+    Raises:
+        MessageGone: The message or the attachment no longer exists, or it has no content.
+    """
+    info = client.requests.attachment(ref.mailbox.id, ref.id, attached)
+    reply = await client.call(info, mailbox=ref.mailbox.id, read=True, what="reading an attachment", about_message=True)
+    try:
+        return base64.b64decode(reply.data["contentBytes"], validate=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MessageGone("Graph's answer holds no content of the attachment.") from error
 
 
 async def list_attachments(client: GraphClient, ref: MessageRef) -> list[dict[str, Any]]:
@@ -219,6 +243,19 @@ def read_message(
         places=tuple(filter(None, [_text(message.get("parentFolderId"))])),
         is_read=message.get("isRead") is True,
         list_unsubscribe=_extended(message, LIST_UNSUBSCRIBE),
+        attached=tuple(read_attachment(attachment) for attachment in attachments if attachment.get("id")),
+    )
+
+
+def read_attachment(attachment: dict[str, Any]) -> Attached:
+    """An attachment resource without its content."""
+    size = attachment.get("size")
+    return Attached(
+        id=_text(attachment.get("id")),
+        name=_text(attachment.get("name")),
+        content_type=_text(attachment.get("contentType")).partition(";")[0].strip().lower(),
+        size=size if isinstance(size, int) else 0,
+        is_file=_text(attachment.get("@odata.type")).lower() in ("", "#microsoft.graph.fileattachment"),
     )
 
 

@@ -227,6 +227,11 @@ class GraphRequests:
             _with(AttachmentsRequestBuilder.AttachmentsRequestBuilderGetQueryParameters(select=list(select)))
         )
 
+    def attachment(self, user: str, message: str, attachment: str) -> RequestInformation:
+        """GET of one attachment with its content (https://learn.microsoft.com/graph/api/attachment-get)."""
+        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message).attachments
+        return builder.by_attachment_id(attachment).to_get_request_information()
+
     def set_body(self, user: str, message: str, body: BodyContent) -> Built:
         """PATCH of the body alone."""
         kind = BodyType.Html if body.is_html else BodyType.Text
