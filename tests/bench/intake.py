@@ -18,7 +18,6 @@ import sys
 import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -34,8 +33,8 @@ from app.kit.db import Database
 from app.protection.models import MailboxRow, SubscriptionRow
 from app.protection.subscriptions import seal_secret
 from app.tenants.models import Domain, Tenant
-from tests.bench.journey import spread
-from tests.chaos.processes import _CONTEXT, start_role
+from tests.bench.journey import spread, start_counted
+from tests.chaos.processes import _CONTEXT
 from tests.chaos.run import MASTER_KEY, free_port, postgres
 
 MAILBOXES = 500
@@ -158,7 +157,7 @@ async def measure(rate: int, seconds: float) -> None:
             "POSTERN_PORT": str(ports[0]),
             "POSTERN_MICROSOFT_CLIENT_ID": "bench",
         }
-        intake = start_role("intake", environment, Path(folder) / "intake.log")
+        intake, counted = start_counted("intake", environment, folder)
         empty = _CONTEXT.Process(target=_serve_empty, args=(ports[1],), daemon=True)
         empty.start()
         try:
@@ -169,9 +168,16 @@ async def measure(rate: int, seconds: float) -> None:
             ):
                 await _up(url)
                 await _load(url, 250, 8.0)  # every subscription is known by then
+                if name == "intake":
+                    counted.begin()
                 times, refused = await _load(url, rate, seconds)
                 found[name] = sorted(times)
                 print(f"{name:12} {len(times)} at {rate}/s: {spread(times)}, refused {refused}", flush=True)
+            spent = counted.spent()
+            print(
+                f"CPU of intake: {spent.cpu / len(found['intake']) * 1000:.2f} ms per notification "
+                f"({spent.cpu / seconds:.0%} of a core), by layer, ms: {spent.split(len(found['intake']), 2)}"
+            )
             at = {name: times[len(times) * 99 // 100] for name, times in found.items()}
             print(f"p99 of intake / p99 of the empty route: {at['intake'] / at['empty route']:.1f}")
         finally:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,18 @@ class Installation:
         return float(at.timestamp()) - delivered
 
 
-def _counted_worker(environment: dict[str, str], log: str, counts: str) -> None:
+def _counted(role: str, environment: dict[str, str], log: str, counts: str) -> None:
     Sampler(Path(counts)).start()
-    _run("worker", environment, log)
+    _run(role, environment, log)
+
+
+def start_counted(role: str, environment: dict[str, str], folder: Path) -> tuple[ForkServerProcess, Counted]:
+    """Start a role in a process that counts what it spends."""
+    counts = folder / f"{role}.json"
+    arguments = (role, environment, str(folder / f"{role}.log"), str(counts))
+    process = _CONTEXT.Process(target=_counted, args=arguments, name=role, daemon=True)
+    process.start()
+    return process, Counted(process.pid or 0, counts)
 
 
 @asynccontextmanager
@@ -127,18 +137,14 @@ async def installation(
         health_port_worker=0,
         **({"google_units_per_minute": 1_000_000} | more),
     )
-    counts = folder / "worker.json"
-    worker = _CONTEXT.Process(
-        target=_counted_worker, args=(environment, str(folder / "worker.log"), str(counts)), daemon=True
-    )
-    worker.start()
+    worker, counted = start_counted("worker", environment, folder)
     processes = [start_role("intake", environment, folder / "intake.log"), worker]
     database = Database(urls.app)
     runtime = Runtime(settings, database, keys, LoadedProviders(settings, keys))
     try:
         await _answers(f"{intake_url}/healthz")
         tenants = {provider: await register(database, runtime, at[provider].made[provider]) for provider in providers}
-        made = Installation(at, urls, tenants, Counted(worker.pid or 0, counts))
+        made = Installation(at, urls, tenants, counted)
         await made.until("SELECT count(*) FROM subscriptions", len(providers) * mailboxes, 120)
         await made.until("SELECT count(*) FROM mailboxes WHERE cursor IS NOT NULL", len(providers) * mailboxes, 120)
         # The watch itself is an event, and Gmail drops what happens within a second of one.

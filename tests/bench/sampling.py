@@ -34,6 +34,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "/anyio/",
             "ssl.py",
             "/uvicorn/",
+            "/starlette/",
+            "/app/kit/bounded_http",
         ),
     ),
     ("database", ("/sqlalchemy/", "/psycopg", "/app/kit/db", "/app/kit/at_once")),
@@ -63,12 +65,12 @@ class Spent:
     layers: dict[str, int]
     places: dict[str, int]
 
-    def split(self, messages: int) -> str:
+    def split(self, messages: int, digits: int = 1) -> str:
         """Milliseconds per message by layer, biggest first."""
         whole = sum(self.layers.values()) or 1
         parts = sorted(self.layers.items(), key=lambda item: -item[1])
         each = self.cpu / messages * 1_000 / whole
-        return ", ".join(f"{name} {count * each:.1f}" for name, count in parts)
+        return ", ".join(f"{name} {count * each:.{digits}f}" for name, count in parts)
 
 
 class Sampler:
