@@ -58,7 +58,7 @@ class Installation:
     def query(self, statement: str, *arguments: Any) -> list[tuple[Any, ...]]:
         """Ask the database as its owner."""
         with psycopg.connect(self.urls.owner, autocommit=True) as connection:
-            return connection.execute(statement, arguments).fetchall()  # type: ignore[arg-type]  # constants here
+            return connection.execute(statement, arguments).fetchall()
 
     async def until(self, statement: str, wanted: int, seconds: float, *arguments: Any) -> None:
         """Wait until a count reaches a number.
@@ -154,8 +154,8 @@ async def installation(
         for process in processes:
             process.terminate()
             process.join(20)
-        for each in at.values():
-            each.close()
+        for emulators in at.values():
+            emulators.close()
         await runtime.providers.aclose()
         await database.close()
 

@@ -52,8 +52,8 @@ async def _single(made: Installation, provider: Provider, numbers: range) -> Non
 
 async def _idle(made: Installation) -> None:
     """Wait until the looks are done that follow the work."""
-    while (await asyncio.to_thread(made.query, _WAITING))[0][0]:
-        await asyncio.sleep(0.1)  # noqa: ASYNC110  # another process does the work
+    while (await asyncio.to_thread(made.query, _WAITING))[0][0]:  # noqa: ASYNC110  # another process does the work
+        await asyncio.sleep(0.1)
 
 
 async def measure(providers: list[Provider], messages: int, mailboxes: int, places: bool) -> None:
