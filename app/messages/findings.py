@@ -111,7 +111,7 @@ class LinkJudge:
                     about_host = _about(authority[0], self._own)[1] if authority is not None else ()
             for found in about_host:
                 findings.append(Finding(found.code, where, found.message, _evidence(found)))
-        if text and kind not in _TEXT_KINDS:
+        if text and kind not in _TEXT_KINDS and text != judged:
             mismatch = text_mismatch(text, judged)
             if mismatch is not None:
                 about = mismatch.as_finding()

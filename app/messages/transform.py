@@ -96,7 +96,8 @@ class _Message:
         self.depth = depth
         self.structure = structure
         self.plan = plan
-        self.eol = b"\r\n" if b"\r\n" in raw[:4000] else b"\n"
+        head = raw[:_HEAD]
+        self.eol = b"\r\n" if b"\r" in head and b"\r\n" in head else b"\n"
         self.writer = Writer(plan, unsubscribe_targets(structure.root) | frozenset(plan.unsubscribe))
         self.pictures = embedded.Pictures(self.writer)
         self.raw_splices: list[RawSplice] = []
