@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from app.kit.postgres import DatabaseUrls
 
 MESSAGE = (
     b"From: a@other.example\r\nTo: b@our.example\r\nSubject: Hi\r\nMIME-Version: 1.0\r\n"
@@ -83,6 +88,35 @@ def test_unwrap_gives_the_original_address_and_names_broken_links(postern, mails
 def test_inspect_url_explains_itself_as_json(postern) -> None:  # type: ignore[no-untyped-def]
     done = postern("inspect-url", "http://0x7f.1/login", "--json", "--offline")
     assert json.loads(done.stdout)["level"] in ("unknown", "suspicious", "malicious")
+
+
+def test_inspect_url_says_what_would_happen_in_an_organisation(postern, database_urls: DatabaseUrls) -> None:  # type: ignore[no-untyped-def]
+    tenant = uuid.uuid4()
+    with psycopg.connect(database_urls.owner, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO tenants (tenant_id, name, provider, external_id, status) "
+            "VALUES (%s, 'Nordwind', 'google', 'x', 'active')",
+            (tenant,),
+        )
+        connection.execute(
+            "INSERT INTO mailboxes (tenant_id, external_id, address, domain) "
+            "VALUES (%s, 'a', 'ada@n.example', 'n.example')",
+            (tenant,),
+        )
+        connection.execute(
+            "INSERT INTO list_entries (tenant_id, action, pattern) VALUES (%s, 'block', 'casino.example')", (tenant,)
+        )
+    more = {
+        "POSTERN_DATABASE_URL": database_urls.app,
+        "POSTERN_MASTER_KEY": base64.b64encode(bytes(range(32))).decode(),
+    }
+    asked = ("inspect-url", "https://casino.example/", "--tenant", "Nordwind")
+    data = json.loads(postern(*asked, "--json", **more).stdout)
+    assert (data["outcome"], data["treatment"]) == ("block", "anybody")
+    assert any("casino.example" in step for step in data["decision"]["trace"])
+    assert "ada@n.example: direct (domain)" in postern(*asked, "--user", "Ada@n.example", **more).stdout
+    assert "There is no mailbox" in postern(*asked, "--user", "eve@n.example", status=2, **more).stderr
+    assert "go with --tenant" in postern("inspect-url", "https://a.example/", "--user", "a@b.example", status=2).stderr
 
 
 def test_inspect_url_goes_by_the_feed_it_is_given(postern, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
