@@ -167,7 +167,7 @@ async def chaos(plan: Plan, server: Any, urls: DatabaseUrls, folder: Path, progr
             if second % 15 == 14:
                 await asyncio.to_thread(providers.expire)
             await asyncio.to_thread(workers.tick, done)
-            outcome.states = await asyncio.to_thread(_states, urls) or outcome.states
+            outcome.states = await asyncio.to_thread(_states, urls, outcome.states)
             done = sum(outcome.states.get(state, 0) for state in ("protected", "failed", "gone", "skipped"))
             if outcome.restarts < plan.restarts and done >= restart_at[outcome.restarts]:
                 crash = outcome.restarts % 2 == 0
@@ -209,13 +209,13 @@ async def _connect(urls: DatabaseUrls, providers: Providers, keys: KeyRing) -> N
     await database.close()
 
 
-def _states(urls: DatabaseUrls) -> dict[str, int] | None:
-    """Messages in the journal by state; None while the database is away."""
+def _states(urls: DatabaseUrls, before: dict[str, int]) -> dict[str, int]:
+    """Messages in the journal by state; as before while the database is away."""
     try:
         with psycopg.connect(urls.owner, connect_timeout=2) as connection:
             return dict(connection.execute("SELECT state, count(*) FROM messages GROUP BY state").fetchall())
     except psycopg.OperationalError:
-        return None
+        return before
 
 
 def _waits(urls: DatabaseUrls, report: Report) -> dict[Provider, list[float]]:
