@@ -20,8 +20,8 @@ NAMES = statement("SELECT name FROM tenants")
 
 def tenant(tenant_id: uuid.UUID, name: str) -> Statement:
     return Statement(
-        "INSERT INTO tenants (tenant_id, name, provider, external_id) VALUES (%(id)s::uuid, %(name)s, 'microsoft', %(id)s::text) "
-        "RETURNING name",
+        "INSERT INTO tenants (tenant_id, name, provider, external_id) "
+        "VALUES (%(id)s::uuid, %(name)s, 'microsoft', %(id)s::text) RETURNING name",
         {"id": str(tenant_id), "name": name},
     )
 
