@@ -202,7 +202,23 @@ async def test_the_untouched_token_is_accepted(forger: Forger) -> None:
         {"nonce": None},
         {"oid": None},
     ],
-    ids=str,
+    ids=[
+        "aud of another",
+        "no aud",
+        "iss of another",
+        "no iss",
+        "tid of another",
+        "tid a placeholder",
+        "tid a path",
+        "no tid",
+        "exp passed",
+        "no exp",
+        "iat ahead",
+        "nbf ahead",
+        "nonce of another",
+        "no nonce",
+        "no oid",
+    ],
 )
 async def test_a_token_with_a_wrong_claim_is_refused(forger: Forger, changes: dict[str, Any]) -> None:
     assert not await forger.accepted(forger.token(**changes))
