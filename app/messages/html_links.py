@@ -172,7 +172,7 @@ def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False, b
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
         known = {document.start for document in found.documents}
         found.documents += [document for document in other.documents if document.start not in known]
-    comments = _conditions(document)
+    comments = _conditions(document) if _may_be_conditional(parsed) else None
     if comments:
         _conditional_comments(view, parsed, comments, base, found)
     found.candidates.sort(key=_position)
@@ -361,6 +361,16 @@ def _animation(view: View, parsed: str, position: int, found: Found) -> None:
             if target is not TargetClass.OTHER:
                 found.candidates.append(Candidate(attribute.start, attribute.stop, LinkKind.SVG, target, url, ""))
                 break
+
+
+def _may_be_conditional(parsed: str) -> bool:
+    """Whether the beginning of a condition stands anywhere in the source."""
+    at = parsed.find("[")
+    while at >= 0:
+        if parsed[at + 1 : at + 3].lower() == "if":
+            return True
+        at = parsed.find("[", at + 1)
+    return False
 
 
 def _conditions(document: markup.Document) -> dict[int, set[str]]:

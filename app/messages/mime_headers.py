@@ -20,9 +20,14 @@ _WANTED = frozenset(
     }
 )
 _NAME = re.compile(rb"[!-9;-~]*\Z")
+_NOTABLE = re.compile(
+    rb"\n(?:(?=[CcLlXx])(?i:(content-(?:type|transfer-encoding|disposition|class)|list-unsubscribe|x-gm-locker|x-postern)):"
+    rb"|(?![ \t]|From |[!-9;-~]*+:))"
+)
+"""A field that matters, or (with no group) a line that is neither a field nor the continuation of one."""
 _MAX_NAME = 100
 _MAX_REMEMBERED = 200
-_LARGE = 64_000
+_SMALL = 2_000
 _LINES = re.compile(rb"\r\n|\r|\n")
 END_OF_HEADER = re.compile(rb"\r\n\r\n|\n\r?\n|\r\r|\n\r(?!\n)")
 BARE_CR = re.compile(rb"\r(?!\n)")
@@ -87,10 +92,10 @@ def has_bare_cr(raw: bytes) -> bool:
     """Whether some line ends with a carriage return alone."""
     if b"\r" not in raw:
         return False
-    if len(raw) < _LARGE or raw[-1:] == b"\r":
+    if len(raw) < _SMALL or raw[-1:] == b"\r":
         return BARE_CR.search(raw) is not None
-    octets = np.frombuffer(raw, dtype=np.uint8)  # half the time of the pattern
-    return not bool((octets[np.flatnonzero(octets == 13) + 1] == 10).all())
+    octets = np.frombuffer(raw, dtype=np.uint8)  # a sixth of the pattern's time
+    return bool(((octets[:-1] == 13) > (octets[1:] == 10)).any())
 
 
 def header_end(raw: bytes, start: int, limit: int, *, bare_cr: bool) -> tuple[int, int] | None:
@@ -166,6 +171,10 @@ def read_headers(raw: bytes, start: int, end: int, body: int, *, bare_cr: bool) 
 
 def _fields(block: bytes, bare_cr: bool) -> tuple[dict[bytes, bytes], tuple[bytes, ...], int]:
     """The interesting fields of a header, those that stood there again, and where it ends early (else -1)."""
+    if not bare_cr and len(block) > _MAX_REMEMBERED:
+        read = _of_usual_shape(b"\n" + block)
+        if read is not None:
+            return read
     headers: dict[bytes, bytes] = {}
     folded: dict[bytes, list[bytes]] = {}
     repeated: list[bytes] = []
@@ -201,6 +210,35 @@ def _fields(block: bytes, bare_cr: bool) -> tuple[dict[bytes, bytes], tuple[byte
     for name, pieces in folded.items():
         headers[name] = b" ".join(pieces)
     return headers, tuple(repeated), stop
+
+
+def _of_usual_shape(lines: bytes) -> tuple[dict[bytes, bytes], tuple[bytes, ...], int] | None:
+    """The same for a header of which every line is a field or goes on with one; None where some line is neither.
+
+    Args:
+        lines: The header, each line behind its line feed.
+    """
+    headers: dict[bytes, bytes] = {}
+    repeated: list[bytes] = []
+    for hit in _NOTABLE.finditer(lines):
+        if hit[1] is None:
+            return None
+        name = hit[1].lower()
+        if name in headers:
+            repeated.append(name)
+            continue
+        at = hit.end()
+        end = lines.find(b"\n", at)
+        value = (lines[at:end] if end >= 0 else lines[at:]).strip()
+        if end >= 0 and lines.startswith((b" ", b"\t"), end + 1):
+            pieces = [value]
+            while end >= 0 and lines.startswith((b" ", b"\t"), end + 1):
+                at = end + 1
+                end = lines.find(b"\n", at)
+                pieces.append((lines[at:end] if end >= 0 else lines[at:]).strip())
+            value = b" ".join(pieces)
+        headers[name] = value
+    return headers, tuple(repeated), -1
 
 
 # The headers of parts are the same few in most mail. Nobody changes what is returned.

@@ -29,7 +29,7 @@ from app.messages.types import (
 )
 
 _MAX_FILE = 40 * 1024 * 1024
-_ANGLE = re.compile(rb"<\s*([^<>]*?)\s*>")
+_ANGLE = re.compile(rb"<([^<>]*+)>")
 _DEFECTS = {
     "no_boundary": "A multipart names no boundary, so its parts cannot be told apart; it was left as it is.",
     "boundary_not_found": "A multipart's boundary does not occur, so it has no parts; it was left as it is.",
@@ -367,7 +367,10 @@ def unsubscribe_targets(root: Part) -> frozenset[str]:
 
 def unsubscribe_in(value: bytes) -> frozenset[str]:
     """The http(s) targets of the value of a ``List-Unsubscribe`` header."""
-    return frozenset(hit[1].decode("latin-1") for hit in _ANGLE.finditer(value) if hit[1][:4].lower() == b"http")
+    if not value:
+        return frozenset()
+    targets = [hit[1].strip() for hit in _ANGLE.finditer(value)]
+    return frozenset([target.decode("latin-1") for target in targets if target[:4].lower() == b"http"])
 
 
 __all__ = ["inspect", "transform", "unsubscribe_in", "unsubscribe_targets"]
