@@ -75,16 +75,28 @@ class Zone:
         return reply.to_wire()
 
 
+def _one_port() -> tuple[socket.socket, socket.socket]:
+    """Sockets of both protocols on one port that is free in both: one that is free in UDP may be taken in TCP."""
+    for _ in range(100):
+        tcp, udp = socket.socket(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp.bind(("127.0.0.1", 0))
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+            continue
+        return udp, tcp
+    raise OSError("no port of loopback is free in both protocols")
+
+
 @contextmanager
 def serve_dns() -> Iterator[Zone]:
     """Serve on a free port of loopback in threads of its own."""
     zone = Zone()
     stopping = threading.Event()
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind(("127.0.0.1", 0))
+    udp, tcp = _one_port()
     zone.port = udp.getsockname()[1]
-    tcp = socket.socket()
-    tcp.bind(("127.0.0.1", zone.port))
     tcp.listen()
     for listener in (udp, tcp):
         listener.settimeout(0.05)
