@@ -11,7 +11,7 @@ is none, a missing final boundary ends with the message, text after a final boun
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -23,6 +23,7 @@ from app.messages.mime_headers import (
     header_end,
     parameter,
     read_headers,
+    usual_header,
 )
 
 _TOKEN = re.compile(rb"[^\s;,\"'()]+")
@@ -40,6 +41,7 @@ _HEADER_LINE = re.compile(rb"\s{0,100}[!-9;-~]{1,200}[ \t]{0,100}:")
 _PLAIN_EQUALS = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n)")
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
 _MAX_DELIMITER = 2_000
+_MAX_BEGINNING = 40
 _MAX_REMEMBERED = 100
 MAX_PARTS = 20_000
 """Parts beyond this number are left as they are and reported (a message of nothing but boundaries)."""
@@ -156,15 +158,20 @@ class _Scanner:
         self.defects: list[tuple[str, str]] = []
         self.count = 0
         self._blank_known = (0, -1, -1)
-        self.bare_cr = has_bare_cr(raw)
+        self._needle: bytes | None = None
+        self.has_cr = b"\r" in raw
+        self.bare_cr = self.has_cr and has_bare_cr(raw)
         """Whether some line ends with a carriage return alone."""
 
     def enter(self, start: int, path: str, default: str, delimiter: int) -> int:
         """Open the entity whose header begins at `start`, and the messages nested in it; return where to go on."""
         while True:
             raw = self.raw
-            end, body = self._header_span(start)
-            headers, repeated, body, is_ended = read_headers(raw, start, end, body, bare_cr=self.bare_cr)
+            usual = None if self.open or self.bare_cr else usual_header(raw, start)
+            if usual is None:
+                end, body = self._header_span(start)
+                usual = read_headers(raw, start, end, body, bare_cr=self.bare_cr)
+            headers, repeated, body, is_ended = usual
             kind = content_type(headers, default)
             parent = self.stack[-1] if self.stack else None
             part = Part(path, start, body, body, kind, headers, parent, repeated, delimiter=delimiter)
@@ -203,20 +210,20 @@ class _Scanner:
         raw = self.raw
         first = start - 1 if start and raw[start - 1] == 10 else start
         if not self.open:
-            return header_end(raw, first, len(raw), bare_cr=self.bare_cr) or (len(raw), len(raw))
+            return header_end(raw, first, len(raw), bare_cr=self.bare_cr, has_cr=self.has_cr) or (len(raw), len(raw))
         known_from, gap, blank = self._blank_known
         if not known_from <= start <= gap:
             # Remembered, so that parts without a blank line do not look for the same far one again and again.
-            found = header_end(raw, max(start - 1, 0), len(raw), bare_cr=self.bare_cr)
+            found = header_end(raw, max(start - 1, 0), len(raw), bare_cr=self.bare_cr, has_cr=self.has_cr)
             gap, blank = found or (len(raw), len(raw))
             self._blank_known = (start, gap, blank)
         at = start
         while (here := self.next_delimiter(at, blank)) >= 0:
             depth, _, at = self.match(here)
             if depth is not None:
-                return header_end(raw, first, here, bare_cr=self.bare_cr) or (here, here)
+                return header_end(raw, first, here, bare_cr=self.bare_cr, has_cr=self.has_cr) or (here, here)
         if gap < first:
-            return header_end(raw, first, blank, bare_cr=self.bare_cr) or (blank, blank)
+            return header_end(raw, first, blank, bare_cr=self.bare_cr, has_cr=self.has_cr) or (blank, blank)
         return gap, blank
 
     def _open_boundary(self, part: Part) -> None:
@@ -226,6 +233,7 @@ class _Scanner:
             return
         part.boundary = boundary
         self.open.setdefault(boundary, []).append(len(self.stack) - 1)
+        self._needle = None
 
     def match(self, at: int) -> tuple[int | None, bool, int]:
         """Look at the line that begins with ``--`` at `at`: depth of its multipart, whether it closes, next line."""
@@ -267,9 +275,13 @@ class _Scanner:
             depths.remove(depth)
         if not depths:
             del self.open[part.boundary]
+            self._needle = None
 
     def next_delimiter(self, at: int, limit: int | None = None) -> int:
-        """Offset of the next line at or after `at` (and before `limit`) that begins with ``--``, or -1."""
+        """Offset of the next line at or after `at` (and before `limit`) that may be a delimiter, or -1.
+
+        It begins with ``--``; those that no open boundary can make a delimiter of are passed over where that is quick.
+        """
         raw = self.raw
         stop = len(raw) if limit is None else limit
         if raw.startswith(b"--", at) and (not at or raw[at - 1] in b"\r\n"):
@@ -277,7 +289,10 @@ class _Scanner:
         if self.bare_cr:
             found = _DELIMITER.search(raw, max(at - 1, 0), stop)
             return found.end() - 2 if found else -1
-        hit = raw.find(b"\n--", max(at - 1, 0), stop)
+        needle = self._needle
+        if needle is None:
+            needle = self._needle = b"\n--" + _common_beginning(self.open)
+        hit = raw.find(needle, max(at - 1, 0), stop + len(needle) - 3)
         return hit + 1 if hit >= 0 else -1
 
     def run(self) -> Structure:
@@ -317,6 +332,17 @@ class _Scanner:
         if root.is_leaf and not root.path:
             root.path = "1"
         return Structure(root, self.defects)
+
+
+def _common_beginning(boundaries: Collection[bytes]) -> bytes:
+    """What all of the boundaries begin with: the longer it is, the faster it is searched for."""
+    first, last = min(boundaries), max(boundaries)
+    length = 0
+    for one, other in zip(first[:_MAX_BEGINNING], last, strict=False):
+        if one != other:
+            break
+        length += 1
+    return first[:length]
 
 
 def parse(raw: bytes) -> Structure:
