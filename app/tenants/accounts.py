@@ -7,11 +7,14 @@ a request says. Each (provider, external id) is one tenant, so a tenant that is 
 from __future__ import annotations
 
 import base64
+import re
 import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
+import ada_url
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,6 +28,15 @@ from app.tenants.people import ROLE_GIVEN, given_by_hand
 from connectors.base.types import Provider, SignedIn
 
 MAX_LINK_DAYS = 3_650
+
+LEVEL_CHOICES: Final = {
+    "unknown": ("redirect", "warn", "block"),
+    "suspicious": ("redirect", "warn", "block", "lock"),
+    "malicious": ("warn", "block", "lock"),
+}
+"""What an organisation may have done at a click, by the level of the verdict."""
+
+_COLOUR_RE: Final = re.compile(r"#[0-9a-f]{6}\Z")
 
 
 class TenantStatus(StrEnum):
@@ -145,6 +157,11 @@ class ClickPages:
         failure: ``open`` (warn and let through) or ``closed`` (block) where a link cannot be checked.
         keep_address: Whether a click's record holds the client address (L23).
         link_days: For so many days after a message came its links work; 0: for good.
+        accent: The colour of the pages' upper edge, as ``#rrggbb``; empty: that of the page.
+        block_url: A page of the organisation's own in place of the block page; empty: none.
+        unknown: What a link does of which nothing is known: ``redirect``, ``warn`` or ``block``.
+        suspicious: What a suspicious link does: ``redirect``, ``warn``, ``block`` or ``lock``.
+        malicious: What a malicious link does: ``warn``, ``block`` or ``lock``.
     """
 
     name: str
@@ -153,12 +170,18 @@ class ClickPages:
     failure: str = "open"
     keep_address: bool = False
     link_days: int = 0
+    accent: str = ""
+    block_url: str = ""
+    unknown: str = "redirect"
+    suspicious: str = "warn"
+    malicious: str = "block"
 
     @classmethod
     def of(cls, tenant: Tenant) -> ClickPages:
         """As stored; what is not there has its default."""
         gateway = tenant.settings.get("gateway") or {}
         words = gateway.get("words") or {}
+        levels = gateway.get("levels") or {}
         return cls(
             name=tenant.name,
             contact=str(words.get("contact", "")),
@@ -166,14 +189,19 @@ class ClickPages:
             failure="closed" if gateway.get("failure") == "closed" else "open",
             keep_address=gateway.get("keep_address") is True,
             link_days=found if isinstance(found := gateway.get("link_days"), int) else 0,
+            accent=str(words.get("accent", "")),
+            block_url=str(words.get("block_url", "")),
+            unknown=str(levels.get("unknown", "redirect")),
+            suspicious=str(levels.get("suspicious", "warn")),
+            malicious=str(levels.get("malicious", "block")),
         )
 
     def checked(self) -> ClickPages:
         """The same without spaces around the texts.
 
         Raises:
-            Refused: The name is empty, a text is too long or has control characters, or the failure
-                policy is none.
+            Refused: The name is empty, a text is too long or has control characters, the colour or the address is
+                none, or there is no such action.
         """
         name, contact, note = self.name.strip(), self.contact.strip(), self.note.strip()
         if not name or len(name) > 100 or not name.isprintable():
@@ -186,7 +214,26 @@ class ClickPages:
             raise Refused("There is no such failure policy. Nothing was changed.", "bad_failure")
         if not 0 <= self.link_days <= MAX_LINK_DAYS:
             raise Refused("Links work for 1 to 3650 days, or for good with 0. Nothing was changed.", "bad_days")
-        return replace(self, name=name, contact=contact, note=note)
+        accent, block_url = self.accent.strip().lower(), self.block_url.strip()
+        if accent and not _COLOUR_RE.match(accent):
+            raise Refused("The colour must be written like #1f6f5c. Nothing was changed.", "bad_colour")
+        if block_url and not _is_web_page(block_url):
+            raise Refused("The page of your own must be a web address (https://...). Nothing was changed.", "bad_page")
+        for level, actions in LEVEL_CHOICES.items():
+            if getattr(self, level) not in actions:
+                raise Refused("There is no such action for this kind of link. Nothing was changed.", "bad_action")
+        return replace(self, name=name, contact=contact, note=note, accent=accent, block_url=block_url)
+
+
+def _is_web_page(url: str) -> bool:
+    """Whether the gateway could lead there."""
+    if len(url) > 500 or not url.isprintable() or " " in url:
+        return False
+    try:
+        parsed = ada_url.URL(url)
+    except (ValueError, UnicodeError):
+        return False
+    return parsed.protocol in ("http:", "https:") and bool(parsed.hostname) and not (parsed.username or parsed.password)
 
 
 async def change_click_pages(session: AsyncSession, actor: Actor, wanted: ClickPages) -> bool:
@@ -208,7 +255,10 @@ async def change_click_pages(session: AsyncSession, actor: Actor, wanted: ClickP
     if before == wanted:
         return False
     gateway = dict(tenant.settings.get("gateway") or {})
-    gateway["words"] = {**(gateway.get("words") or {}), "contact": wanted.contact, "note": wanted.note}
+    words = {field: getattr(wanted, field) for field in ("contact", "note", "accent", "block_url")}
+    gateway["words"] = {**(gateway.get("words") or {}), **words}
+    levels = {level: getattr(wanted, level) for level in LEVEL_CHOICES}
+    gateway["levels"] = {**(gateway.get("levels") or {}), **levels}
     gateway |= {"failure": wanted.failure, "keep_address": wanted.keep_address, "link_days": wanted.link_days}
     tenant.name = wanted.name
     tenant.settings = {**tenant.settings, "gateway": gateway}

@@ -19,7 +19,7 @@ from app.messages.options import DeliveryOptions, OptionError
 from app.policy.service import notify_policy
 from app.protection import service
 from app.protection.plan import change_options, load_options
-from app.tenants.accounts import ClickPages, change_click_pages, change_logo, logo_of, set_own_locale
+from app.tenants.accounts import LEVEL_CHOICES, ClickPages, change_click_pages, change_logo, logo_of, set_own_locale
 from app.tenants.actor import Permission
 from app.tenants.people import sign_out_everywhere
 
@@ -44,6 +44,7 @@ async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Re
         pages=pages,
         delivery=delivery,
         has_logo=bool(logo_of(visitor.tenant)),
+        level_choices=LEVEL_CHOICES,
     )
 
 
@@ -75,9 +76,16 @@ async def organisation(
     failure: Annotated[str, Form(max_length=20)] = "open",
     keep_address: Annotated[bool, Form()] = False,
     link_days: Annotated[int, Form()] = 0,
+    accent: Annotated[str, Form(max_length=20)] = "",
+    block_url: Annotated[str, Form(max_length=1000)] = "",
+    unknown: Annotated[str, Form(max_length=20)] = "redirect",
+    suspicious: Annotated[str, Form(max_length=20)] = "warn",
+    malicious: Annotated[str, Form(max_length=20)] = "block",
 ) -> Response:
     """The organisation's name, and what its click pages say and do."""
-    wanted = ClickPages(name, contact, note, failure, keep_address, link_days)
+    wanted = ClickPages(
+        name, contact, note, failure, keep_address, link_days, accent, block_url, unknown, suspicious, malicious
+    )
     async with visitor.work() as session:
         if await change_click_pages(session, visitor.actor, wanted):
             await notify_policy(session, visitor.actor.tenant_id)

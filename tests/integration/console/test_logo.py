@@ -122,6 +122,54 @@ async def test_the_name_of_the_organisation_changes_without_its_logo(console: Co
     assert (await browser.post("/settings/organisation", {"name": "N", "link_days": "-1"})).status_code == 400
 
 
+async def test_the_colour_the_own_page_and_what_a_level_does_are_chosen_in_the_settings(console: Console) -> None:
+    tenant_id, browser, _ = await make_estate(console)
+    policy = PolicyService(console.database)
+    await browser.page("/settings")
+    chosen = {
+        "name": "Nordwind AG",
+        "accent": "#AA3300",
+        "block_url": "https://intranet.nordwind.example/blocked",
+        "unknown": "warn",
+        "suspicious": "lock",
+        "malicious": "block",
+    }
+    assert (await browser.post("/settings/organisation", chosen)).status_code == 303
+    snapshot = await policy.snapshot(tenant_id)
+    assert (snapshot.words.accent, snapshot.words.block_url) == ("#aa3300", chosen["block_url"])
+    assert {level: action.value for level, action in snapshot.levels.items()} == {
+        "clean": "redirect",
+        "unknown": "warn",
+        "suspicious": "lock",
+        "malicious": "block",
+    }
+    page = await browser.page("/settings")
+    assert 'value="#aa3300"' in page and chosen["block_url"] in page
+    assert '<option value="lock" selected>' in page
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"accent": "red"},
+        {"accent": "#12345g"},
+        {"block_url": "javascript:alert(1)"},
+        {"block_url": "intranet/blocked"},
+        {"block_url": "https://user:word@nordwind.example/"},
+        {"unknown": "lock"},
+        {"malicious": "redirect"},
+        {"suspicious": "ignore"},
+    ],
+)
+async def test_what_is_no_colour_no_page_and_no_action_is_refused(console: Console, wrong: dict[str, str]) -> None:
+    tenant_id, browser, _ = await make_estate(console)
+    await browser.page("/settings")
+    before = await PolicyService(console.database).snapshot(tenant_id)
+    assert (await browser.post("/settings/organisation", {"name": "Nordwind AG", **wrong})).status_code == 400
+    after = await PolicyService(console.database).snapshot(tenant_id)
+    assert (after.name, after.words, after.levels) == (before.name, before.words, before.levels)
+
+
 async def test_who_does_not_configure_changes_no_logo(console: Console) -> None:
     tenant_id, browser, _ = await make_estate(console)
     await browser.page("/settings")
