@@ -266,7 +266,9 @@ class Gateway:
             self.stats.not_durable += 1
         if not page:
             return ""
-        return assets.seen_name(token.tenant_no, number, self._signer.sign(number, "seen", self.deps.clock()))
+        # Signed with the tenant: nobody's picture can be turned into one about another tenant's click.
+        signature = self._signer.sign(f"{token.tenant_no}/{number}", "seen", self.deps.clock())
+        return assets.seen_name(token.tenant_no, number, signature)
 
     def _frame(self, answer: Answer, drawn: str = "") -> pages.Frame:
         logo = assets.logo_of(answer.snapshot)
@@ -288,7 +290,7 @@ class Gateway:
         found = assets.SEEN_RE.match(name)
         if found is not None and request.method == "GET":
             if (
-                self._signer.check(found[3], found[2], "seen", self.deps.clock())
+                self._signer.check(found[3], f"{found[1]}/{found[2]}", "seen", self.deps.clock())
                 and not fetched_ahead(request.headers)
                 and self._drawn.add(found[2], 1)
             ):
@@ -484,6 +486,14 @@ class Gateway:
                 return
             problem = words.gettext("This is not a protected link, or it was changed.")
             await self._page(request, 200, views.explain(words, link, problem))
+            return
+        # Counted as a click is: the same question must not be free of charge here.
+        if not self._per_tenant.add(str(token.tenant_no), self.deps.limits.per_tenant):
+            self.stats.limited_tenant += 1
+            await self._limited(request)
+            return
+        if not self._per_token.add(f"{token.host}/{path[-1]}", self.deps.limits.per_token):
+            await self._limited(request)
             return
         answer = await self._judge.answer(token)
         view = views.explained(link, answer.verdict, words, answer.decision.action.value, answer.decision.rule)

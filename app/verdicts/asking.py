@@ -200,6 +200,8 @@ class SourceDesk:
                 if source.cost == "slow":
                     task = self._question(name, source, target)
                     if task is None:
+                        # Not an answer: what is judged without it must not be kept for as long as one.
+                        degraded = True
                         signals.append(_not_asked(name))
                     else:
                         tasks.append(task)

@@ -123,7 +123,10 @@ def _header(line: str, columns: tuple[str, ...]) -> list[str] | None:
     """The columns, where a line is a header: it names one that holds addresses."""
     if "," not in line:
         return None
-    cells = next(csv.reader([line.lstrip("# ").strip()], skipinitialspace=True), [])
+    try:
+        cells = next(csv.reader([line.lstrip("# ").strip()], skipinitialspace=True), [])
+    except csv.Error:  # a field of more than 128 KB: no name of a column
+        return None
     names = [cell.strip().strip('"').lower() for cell in cells]
     return names if any(name in names for name in columns) and all(names) else None
 
@@ -165,7 +168,8 @@ def record_entry(record: Mapping[str, Any], columns: tuple[str, ...] = _ADDRESS_
         if str(record.get(name, "yes")).lower() not in ("yes", "true", "1", "y"):
             return None
     confidence = str(record.get("confidence_level", "100"))
-    if confidence.isdigit() and int(confidence) < LEAST_CONFIDENCE:
+    # Bounded and ASCII: int() knows neither a superscript two nor a number of thousands of digits.
+    if len(confidence) < 10 and confidence.isascii() and confidence.isdigit() and int(confidence) < LEAST_CONFIDENCE:
         return None
     for name in columns:
         value = record.get(name)

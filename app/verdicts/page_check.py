@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from app.kit.safe_http import Fetched, SafeFetcher
 from app.messages.hosts import host_of, registrable_domain
 from app.verdicts.heuristics import url_signals
@@ -23,6 +25,11 @@ REMEMBER_SECONDS: Final = 300.0
 REMEMBER_FAILED_SECONDS: Final = 20.0
 MAX_REMEMBERED: Final = 5_000
 MAX_RUNNING: Final = 64
+
+MAX_READING: Final = 2
+"""Pages read at once, each in a thread: one that a stranger made for it takes seconds."""
+
+log = structlog.get_logger(__name__)
 
 _Question = tuple[str, frozenset[str]]
 
@@ -48,6 +55,7 @@ class PageCheck:
         # By the tenant's domains too: a page on one's own domain is no finding, which holds for nobody else.
         self._known: dict[_Question, tuple[float, PageResult]] = {}
         self._running: dict[_Question, asyncio.Task[PageResult]] = {}
+        self._reading = asyncio.Semaphore(MAX_READING)
 
     def known(self, url: str, own_domains: frozenset[str] = frozenset()) -> PageResult | None:
         """The result where it is known already."""
@@ -89,14 +97,18 @@ class PageCheck:
             result = PageResult((Signal("single_use", 0, source="page"),))
         else:
             fetched = await self._fetcher.fetch(url, before_hop=lambda hop: hop == url or not looks_single_use(hop))
-            result = self._result(url, fetched, own_domains)
+            try:
+                result = await self._result(url, fetched, own_domains)
+            except Exception as fault:  # noqa: BLE001 - a page that we cannot read must not take the click with it
+                log.error("page.not_read", error=type(fault).__name__)
+                result = PageResult((Signal("cannot_see_error", 10, source="page"),), degraded=True)
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
         lifetime = REMEMBER_FAILED_SECONDS if result.degraded else REMEMBER_SECONDS
         self._known[url, own_domains] = (self._monotonic() + lifetime, result)
         return result
 
-    def _result(self, url: str, fetched: Fetched, own_domains: frozenset[str]) -> PageResult:
+    async def _result(self, url: str, fetched: Fetched, own_domains: frozenset[str]) -> PageResult:
         chain = [hop.url for hop in fetched.hops[1:]]
         if fetched.problem == "stopped" and fetched.url not in chain:
             chain.append(fetched.url)
@@ -111,7 +123,9 @@ class PageCheck:
         signals.extend(self._problem(fetched))
         content = fetched.headers.get("content-type", "text/html").lower()
         if not fetched.problem and fetched.body and ("html" in content or "xml" in content):
-            signals.extend(page_signals(fetched.body, fetched.url, own_domains))
+            # Beside the event loop: other clicks are answered meanwhile.
+            async with self._reading:
+                signals.extend(await asyncio.to_thread(page_signals, fetched.body, fetched.url, own_domains))
         return PageResult(tuple(signals), tuple(chain), degraded=fetched.problem in _TRANSIENT)
 
     def _problem(self, fetched: Fetched) -> list[Signal]:
