@@ -79,17 +79,26 @@ async def change_turn_policy(session: AsyncSession, actor: Actor, wanted: TurnPo
     tenant.settings = {**tenant.settings, "turn": {"quarantine": after.quarantine, "webhook": after.webhook}}
     detail: dict[str, dict[str, bool | str]] = {
         "automatic": {"before": before.quarantine, "after": after.quarantine},
-        "webhook": {"before": before.webhook, "after": after.webhook},
+        "webhook": {"before": _told(before.webhook), "after": _told(after.webhook)},
     }
+    changed = {"automatic": before.quarantine != after.quarantine, "webhook": before.webhook != after.webhook}
     await record(
         session,
         actor,
         "turn.changed",
         tenant.name,
-        {key: value for key, value in detail.items() if value["before"] != value["after"]},
+        {key: value for key, value in detail.items() if changed[key]},
     )
     await defer_turn(session, actor.tenant_id)
     return True
+
+
+def _told(webhook: str) -> str:
+    """A webhook as the audit log names it: whoever knows the path of one can often write to it."""
+    scheme, mark, rest = webhook.partition("://")
+    host, slash, more = rest.rpartition("@")[2].partition("/") if mark else ("", "", "")
+    host = host.partition("?")[0].partition("#")[0]
+    return f"{scheme}://{host}{'/…' if slash and more else ''}" if host else ""
 
 
 async def ensure_incident(

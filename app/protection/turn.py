@@ -264,6 +264,7 @@ async def search_mail(session: AsyncSession, runtime: Runtime, tenant: _Tenant) 
     more = len(rows) >= LINKS_PER_STEP
     if forward:
         incident.seen_to = rows[-1].message_id if more else newest
+        _hold_back(session, incident)
     elif more:
         incident.search_from = rows[-1].message_id
     else:
@@ -289,6 +290,13 @@ def _decide(session: AsyncSession, incident: Incident, policy: TurnPolicy) -> No
         return
     incident.wanted, incident.wanted_by = "quarantine", LABEL
     add_event(session, incident, "quarantine", LABEL)
+
+
+def _hold_back(session: AsyncSession, incident: Incident) -> None:
+    """Copies that came later count too: nothing goes on moving everybody's mail because it began with a few."""
+    if incident.wanted == "quarantine" and incident.wanted_by == LABEL and incident.messages > MOST_AUTOMATIC:
+        incident.wanted, incident.wanted_by = "", ""
+        add_event(session, incident, "too_many", LABEL, messages=incident.messages)
 
 
 async def move_copies(session: AsyncSession, tenant_id: uuid.UUID) -> float | None:

@@ -28,7 +28,9 @@ def _moment(text: str) -> datetime | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
+    # Near the ends of what a time can be, no zone can be changed any more.
+    return found.astimezone(UTC) if 1 < found.year < 9999 else None
 
 
 @router.get("/what-if")

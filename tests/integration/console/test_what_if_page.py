@@ -126,3 +126,12 @@ async def test_the_answer_has_a_stable_form(console: Console, tmp_path: Path) ->
     assert data["decision"]["rule"] == "verdict:malicious"
     assert data["delivery"]["action"] == "rewrite"
     assert "ada@nordwind.example: block (protected)" in found.as_text()
+
+
+@pytest.mark.parametrize(
+    "at",
+    ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00", "0001-01-01T00:00", "-1", "1e9", "2026-01-01T00:00+23:59:59"],
+)
+async def test_a_time_at_the_ends_of_the_calendar_is_no_fault(console: Console, at: str) -> None:
+    _, browser, box = await make_estate(console)
+    assert (await outcome(browser, "https://good.example/", box, quote(at, safe="")))[0] is not None

@@ -207,6 +207,35 @@ async def test_a_copy_that_comes_later_joins_the_incident_and_is_moved_too(settl
     assert incident.messages == 3
 
 
+async def test_copies_that_come_later_do_not_pass_the_bound_of_what_is_moved_by_itself(
+    settled: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn, "MOST_AUTOMATIC", 2)
+    await automatic(settled)
+    await turn_bad(settled)
+    assert await moves(settled) == ["moved"] * 2
+    address = settled.people[0]
+    settled.deliver(address, mail(address, "Reminder", BAD.replace("7", "8")))
+    await settled.sync(address)
+    await run_turn(settled.runtime, settled.tenant_id)
+    await work_off(settled.runtime)
+    assert await moves(settled) == ["moved"] * 2
+    assert (await happened(settled))[-1] == "too_many"
+    (incident,) = await found(settled)
+    assert (incident.messages, incident.wanted) == (3, "")
+
+
+async def test_the_audit_log_names_a_webhook_without_its_path(settled: Organisation) -> None:
+    async with settled.runtime.db.tenant(settled.tenant_id) as session:
+        for path in ("T0/B0/the-secret", "T0/B0/another-secret"):
+            await change_turn_policy(session, settled.actor, TurnPolicy(webhook=f"https://u:pw@hooks.example/{path}"))
+    async with settled.runtime.db.tenant(settled.tenant_id) as session:
+        entries = list(await session.scalars(select(AuditEntry).where(AuditEntry.action == "turn.changed")))
+    assert [entry.detail["webhook"]["after"] for entry in entries] == ["https://hooks.example/…"] * 2
+    assert "secret" not in str([entry.detail for entry in entries])
+    assert "pw" not in str([entry.detail for entry in entries])
+
+
 async def test_a_stopped_click_becomes_an_incident_in_its_messages_trace(settled: Organisation) -> None:
     first, second = await with_bad_link(settled)
     evidence = [{"code": "login_page", "weight": 60, "fields": {}, "source": "", "text": "It asks for a password"}]
