@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gzip
 import ipaddress
 import json
 import re
@@ -30,9 +31,9 @@ from app.verdicts.landing import MAX_TAGS, page_signals
 from app.verdicts.page_check import PageCheck
 from app.verdicts.scoring import Signal
 from app.verdicts.sources.service import new_config
-from app.verdicts.sources.types import Tally
+from app.verdicts.sources.types import SourceFailed, Tally
 from tests.integration.gateway.serving import serve
-from tests.integration.verdicts.loopback import Reply
+from tests.integration.verdicts.loopback import Reply, loopback_client
 from tests.integration.verdicts.loopback import serve as serve_pages
 
 HUGE = "a" * 200_000
@@ -58,6 +59,53 @@ def test_odd_numbers_and_huge_headers_do_not_end_the_reading_of_a_list(text: str
 def test_a_list_whose_header_is_one_huge_field_is_refused_in_words() -> None:
     with pytest.raises(Refused, match="no header"):
         list(entries([f"url,{HUGE}\n", "http://bad.example/,1\n"], "csv", Tally()))
+
+
+@pytest.mark.anyio
+async def test_a_compressed_answer_of_several_members_is_read_to_its_end() -> None:
+    members = gzip.compress(b"one.example\n") + gzip.compress(b"two.example\n") + bytes(512)
+    with serve_pages(lambda _: Reply(members, headers={"Content-Encoding": "gzip"})) as web:
+        answer = await loopback_client().request("GET", web.url + "/list")
+        assert answer.body.read() == b"one.example\ntwo.example\n"
+        answer.body.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tail", [gzip.compress(b"two.example\n")[:-6], b"<html>trailing"])
+async def test_a_compressed_answer_whose_later_member_is_broken_is_not_used(tail: bytes) -> None:
+    cut = gzip.compress(b"one.example\n") + tail
+    reply = Reply(cut, headers={"Content-Encoding": "gzip"})
+    with serve_pages(lambda _: reply) as web, pytest.raises(SourceFailed) as failed:
+        await loopback_client().request("GET", web.url + "/list")
+    assert failed.value.reason == "cut_off"
+
+
+@pytest.mark.anyio
+async def test_other_work_goes_on_while_a_bomb_is_unpacked() -> None:
+    bomb = gzip.compress(bytes(64 << 20), 9)
+    turns = 0
+
+    async def other_work() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    with serve_pages(lambda _: Reply(bomb, headers={"Content-Encoding": "gzip"})) as web:
+        working = asyncio.create_task(other_work())
+        with pytest.raises(SourceFailed, match="larger than"):
+            await loopback_client().request("GET", web.url + "/list", max_bytes=48 << 20)
+        working.cancel()
+    assert turns >= 40
+
+
+@pytest.mark.anyio
+async def test_a_key_that_no_header_can_hold_is_refused_without_showing_it() -> None:
+    with serve_pages(lambda _: Reply(b"")) as web, pytest.raises(SourceFailed) as failed:
+        await loopback_client().request("GET", web.url, headers={"Authorization": "hidden\u2026key"})
+    assert failed.value.reason == "secret"
+    assert "hidden" not in f"{failed.value!r} {failed.value.__cause__!r}"
+    assert web.asked == []
 
 
 # -- pages

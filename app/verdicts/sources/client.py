@@ -142,7 +142,14 @@ class HttpSourceClient:
         if body:
             sent["Content-Length"] = str(len(body))
         lines = [(b"Host", parsed.host.encode("ascii")), (b"Connection", b"close")]
-        lines += [(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()]
+        try:
+            lines += [(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()]
+        except UnicodeEncodeError:
+            # The error itself carries the text that could not be encoded.
+            raise SourceFailed(
+                f"A key for {parsed.hostname} has characters that no header can hold. The source was not asked.",
+                reason="secret",
+            ) from None
         address = httpcore.URL(
             scheme=parsed.protocol[:-1].encode(),
             host=parsed.hostname.strip("[]").encode("ascii"),
@@ -220,8 +227,17 @@ async def _whole(
                     if unpack is None:
                         piece, data = data, b""
                     else:
+                        if unpack.eof:
+                            # More members may follow the first (RFC 1952, section 2.2): a part is no whole list.
+                            # Zeros may fill up the rest, which gzip itself passes over.
+                            data = data.lstrip(b"\0")
+                            if not data:
+                                break
+                            unpack = zlib.decompressobj(zlib.MAX_WBITS | 16)
                         piece = unpack.decompress(data, 1 << 20)
-                        data = unpack.unconsumed_tail
+                        data = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
+                        if data:
+                            await asyncio.sleep(0)  # a little that unpacks to a lot does not hold up everything else
                     size += len(piece)
                     if size > limit:
                         raise SourceFailed(
