@@ -217,8 +217,12 @@ def review_command(
     async def work(database: Database, _settings: Settings) -> None:
         async with database.untenanted() as session:
             if not decision:
-                found = next((one for one in await service.states(session) if one.config.name == name), None)
-                if found is None or not found.reasons:
+                states = await service.states(session)
+                found = next((one for one in states if one.config.name == name), None)
+                if found is None:
+                    names = ", ".join(sorted(one.config.name for one in states)) or "none"
+                    raise Refused(f"There is no source called {name}; there are: {names}.", "source_name")
+                if not found.reasons:
                     typer.echo(f"Nothing of {name} is held.")
                     return
                 since = "" if found.held_at is None else f" since {_moment(found.held_at)}"

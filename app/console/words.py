@@ -335,6 +335,7 @@ ACTS = {
     "person.role": N_("Role changed"),
     "person.signed_out": N_("Signed out on all devices"),
     "report.allowed": N_("Request answered: allowed"),
+    "report.blocked": N_("Request answered: blocked"),
     "report.dismissed": N_("Request answered: dismissed"),
     "restore.cancelled": N_("Restore cancelled"),
     "restore.requested": N_("Restore asked for"),

@@ -70,7 +70,7 @@ async def answer_report(
         session: The unit of work.
         actor: Who answers.
         report_id: Which.
-        answer: ``allowed`` or ``dismissed``.
+        answer: ``allowed``, ``blocked`` or ``dismissed``.
         now: The time.
 
     Raises:

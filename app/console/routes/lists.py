@@ -87,27 +87,29 @@ async def answer(
     deps: Deps,
     visitor: ObjectConfigurer,
     report_id: uuid.UUID,
-    decision: Annotated[Literal["allow", "dismiss"], Form()],
+    decision: Annotated[Literal["allow", "block", "dismiss"], Form()],
 ) -> Response:
-    """Answer a person's request: allow the host from now on, or leave things as they are."""
-    if decision == "allow":
+    """Answer a person's request: allow or block the host from now on, or leave things as they are."""
+    if decision != "dismiss":
         # The entry comes first: a request must not pass for granted where the list would not take the host.
         async with visitor.work() as session:
             host = (await open_report(session, visitor.actor, report_id)).host
-        await _allow(PolicyService(deps.database), visitor.actor, host)
+        await _enter(PolicyService(deps.database), visitor.actor, decision, host)
     async with visitor.work() as session:
-        outcome = "allowed" if decision == "allow" else "dismissed"
-        await answer_report(session, visitor.actor, report_id, outcome, deps.clock())
+        await answer_report(session, visitor.actor, report_id, _OUTCOMES[decision], deps.clock())
     return go("/lists#requests")
 
 
-async def _allow(policy: PolicyService, actor: Actor, host: str) -> None:
+_OUTCOMES = {"allow": "allowed", "block": "blocked", "dismiss": "dismissed"}
+
+
+async def _enter(policy: PolicyService, actor: Actor, action: str, host: str) -> None:
     if not host:
-        raise Refused("This request names no host that could be allowed. Nothing was changed.", "no_host")
+        raise Refused("This request names no host that could be on a list. Nothing was changed.", "no_host")
     pattern = f"={host}"
     try:
-        await policy.add(actor, action="allow", pattern=pattern, note="Asked for on a click page")
+        await policy.add(actor, action=action, pattern=pattern, note="Asked for on a click page")
     except Conflict:
-        if not any(entry.action == "allow" and entry.pattern == pattern for entry in await policy.entries(actor)):
+        if not any(entry.action == action and entry.pattern == pattern for entry in await policy.entries(actor)):
             raise
-        # It is allowed already, which is what was asked for.
+        # It is there already, which is what was asked for.

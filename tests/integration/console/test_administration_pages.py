@@ -71,6 +71,32 @@ async def test_allowing_what_somebody_asked_for_adds_exactly_that_host(console: 
     assert (await browser.post(f"/lists/requests/{report_id}", {"decision": "dismiss"})).status_code == 409
 
 
+async def test_a_link_that_a_person_reported_as_dangerous_can_be_blocked_from_there(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    report_id = uuid.uuid4()
+    async with console.database.tenant(tenant_id) as session:
+        session.add(
+            ClickReport(
+                tenant_id=tenant_id,
+                id=report_id,
+                at=console.clock(),
+                kind="harmful",
+                mailbox_id=box,
+                url="https://trap.example/x",
+                host="trap.example",
+                reason="",
+            )
+        )
+    page = await browser.page("/lists")
+    assert 'value="block">Block this host' in page
+    assert "Allow this host" not in page
+    assert (await browser.post(f"/lists/requests/{report_id}", {"decision": "block"})).status_code == 303
+    async with console.database.tenant(tenant_id) as session:
+        entry = (await session.scalars(select(ListEntry))).one()
+        report = (await session.scalars(select(ClickReport))).one()
+    assert (entry.action, entry.pattern, report.state) == ("block", "=trap.example", "blocked")
+
+
 async def test_a_request_that_the_list_cannot_take_stays_open(console: Console) -> None:
     tenant_id, browser, box = await make_estate(console)
     report_id = uuid.uuid4()

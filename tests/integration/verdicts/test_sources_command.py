@@ -86,6 +86,7 @@ def test_mistakes_are_one_line_and_change_nothing(sources: Command) -> None:
         (("refresh", "nobody"), "There is no source called nobody"),
         (("review", "nobody", "perhaps"), "Say accept or discard"),
         (("review", "nobody", "accept"), "There is no source called nobody"),
+        (("review", "nobody"), "There is no source called nobody"),
     ):
         said = sources(*arguments, status=2)
         assert word in said
