@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.audit.service import record
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
+from app.messages.hosts import public_suffix
 from app.policy.service import PolicyService
 from app.protection import journal
 from app.protection.incident_models import Incident, IncidentEvent, IncidentMessage
@@ -384,12 +385,15 @@ async def mark_malicious(database: Database, actor: Actor, target: str, *, quara
 
     Raises:
         Forbidden: The role may not investigate, or not act on messages.
-        Refused: The target is neither host nor address.
+        Refused: The target is neither host nor address, or a whole public suffix.
     """
     actor.require(Permission.INVESTIGATE)
     if quarantine:
         actor.require(Permission.RESTORE)
     pattern = target.strip()
+    host = pattern_subject("wildcard", pattern).host
+    if host and public_suffix(host) == host:
+        raise Refused(f"“{host}” is not one site but all below it. Nothing was changed.", "too_wide")
     policy = PolicyService(database)
     try:
         # An analyst may say what is bad without being allowed to change the list otherwise.

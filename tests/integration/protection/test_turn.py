@@ -296,6 +296,13 @@ async def test_an_analyst_marks_a_host_and_it_is_blocked_and_its_copies_found(se
         await mark_malicious(db, reader, "evil.example", quarantine=False)
 
 
+@pytest.mark.parametrize("target", ["com", "*.co.uk", "https://github.io/"])
+async def test_nobody_marks_everything_below_a_public_suffix(settled: Organisation, target: str) -> None:
+    with pytest.raises(Refused, match="not one site"):
+        await mark_malicious(settled.runtime.db, settled.actor, target, quarantine=False)
+    assert await found(settled) == []
+
+
 async def test_a_false_positive_is_allowed_from_then_on_released_and_stays_one(settled: Organisation) -> None:
     await automatic(settled)
     await turn_bad(settled)
