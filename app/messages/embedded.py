@@ -338,7 +338,9 @@ def _has_blocks(view: View, shown: str) -> bool:
     """Whether block characters may stand in a text; `shown` is what of the view is text, in its characters."""
     if shown.isascii():
         return False
-    if any(block in shown for block in _blocks_of(view.codec, view.is_text)):
+    leads, blocks = _blocks_of(view.codec, view.is_text)
+    # One character is looked for ten times as fast as two.
+    if any(lead in shown for lead in leads) and any(block in shown for block in blocks):
         return True
     if not view.is_text:
         try:
@@ -351,19 +353,19 @@ def _has_blocks(view: View, shown: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _blocks_of(codec: str, is_text: bool) -> tuple[str, ...]:
-    """Block characters as a view of this charset shows them."""
+def _blocks_of(codec: str, is_text: bool) -> tuple[str, tuple[str, ...]]:
+    """Block characters as a view of this charset shows them, and what they begin with there."""
     if is_text:
-        return tuple(_BLOCKS)
+        return _BLOCKS, tuple(_BLOCKS)
     if codec == "utf-8":
-        return ("\xe2\x96", "\xe2\xac\x9b", "\xe2\xa3")  # what all of them begin with
+        return "\xe2", ("\xe2\x96", "\xe2\xac\x9b", "\xe2\xa3")  # what all of them begin with
     found = []
     for block in _BLOCKS:
         try:
             found.append(block.encode(codec).decode("latin-1"))
         except UnicodeEncodeError:
             continue
-    return tuple(found)
+    return "".join(sorted({block[0] for block in found})), tuple(found)
 
 
 def _decoded(text: str) -> bytes:

@@ -172,9 +172,8 @@ def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False, b
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
         known = {document.start for document in found.documents}
         found.documents += [document for document in other.documents if document.start not in known]
-    comments = _conditions(document) if _may_be_conditional(parsed) else None
-    if comments:
-        _conditional_comments(view, parsed, comments, base, found)
+    if _may_be_conditional(parsed):
+        _conditional_comments(view, parsed, document, base, found)
     found.candidates.sort(key=_position)
     return found
 
@@ -385,18 +384,17 @@ def _conditions(document: markup.Document) -> dict[int, set[str]]:
     return comments if is_conditional else {}
 
 
-def _conditional_comments(
-    view: View, parsed: str, comments: dict[int, set[str]], base: str | None, found: Found
-) -> None:
+def _conditional_comments(view: View, parsed: str, document: markup.Document, base: str | None, found: Found) -> None:
     """Parse the content of Outlook's conditional comments, which are comments to every other client.
 
     Args:
         view: The part's text.
         parsed: What was parsed of it.
-        comments: What `_conditions` returned.
+        document: The parsed document.
         base: The document's base URL.
         found: Takes what is found.
     """
+    comments: dict[int, set[str]] | None = None
     at = reach = nested = 0
     plain_start = plain = -1
     end = -1
@@ -415,7 +413,12 @@ def _conditional_comments(
             reach = end = _comment_end(parsed, start + 4, end)
         if body >= reach or nested > _MAX_NESTED:
             continue
+        if not inside and parsed.find("<!--", body, reach + 3) < 0 and not _may_be_linked(parsed[body:reach]):
+            at = reach  # nothing stands in it, comment or not
+            continue
         if not inside:
+            if comments is None:
+                comments = _conditions(document)
             # A comment may hold one that Outlook reads; what looks like one may stand inside an attribute.
             outer = {start, plain_start} if start < plain else {start}
             stops = {reach}
@@ -429,11 +432,16 @@ def _conditional_comments(
             ):
                 reach = at  # it stands inside an attribute, a style sheet or the like
                 continue
-        lowered = parsed[body:reach].lower()
-        if "href" not in lowered and "action" not in lowered and "refresh" not in lowered:
+        if not _may_be_linked(parsed[body:reach]):
             at = reach
             continue
         _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)
+
+
+def _may_be_linked(source: str) -> bool:
+    """Whether the name of an attribute that makes a link stands somewhere in a source."""
+    lowered = source.lower()
+    return "href" in lowered or "action" in lowered or "refresh" in lowered
 
 
 def _comment_end(parsed: str, at: int, known: int) -> int:

@@ -78,8 +78,11 @@ def find_bare_addresses(view: View, found: Found, *, bare_domains: bool) -> list
     schemes: list[str] = []
     if not bare_domains:
         text = found.text
-        schemes = ["://"] if "://" in text else []
-        schemes += [name for end in ("w.", "W.") if end in text for name in ("w" + end, "W" + end) if name in text]
+        # One character is looked for ten times as fast as two.
+        schemes = ["://"] if "/" in text and "://" in text else []
+        for letter in "wW":
+            if letter in text and (end := letter + ".") in text:
+                schemes += [name for name in ("w" + end, "W" + end) if name in text]
         if not schemes:
             return []
     starts = _possible_starts(found.parsed, schemes, bare_domains=bare_domains)

@@ -42,6 +42,7 @@ _PLAIN_EQUALS = re.compile(rb"=(?![0-9A-F]{2}|[ \t]*\r?\n)")
 _ENCODED_MESSAGE = frozenset({"base64", "quoted-printable"})
 _MAX_DELIMITER = 2_000
 _MAX_BEGINNING = 40
+_FEW_BOUNDARIES = 8
 _MAX_REMEMBERED = 100
 MAX_PARTS = 20_000
 """Parts beyond this number are left as they are and reported (a message of nothing but boundaries)."""
@@ -336,6 +337,8 @@ class _Scanner:
 
 def _common_beginning(boundaries: Collection[bytes]) -> bytes:
     """What all of the boundaries begin with: the longer it is, the faster it is searched for."""
+    if len(boundaries) > _FEW_BOUNDARIES:
+        return b""  # asked for each time that one is opened or closed: time must stay linear
     first, last = min(boundaries), max(boundaries)
     length = 0
     for one, other in zip(first[:_MAX_BEGINNING], last, strict=False):

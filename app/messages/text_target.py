@@ -30,7 +30,8 @@ _INVISIBLE: Final = dict.fromkeys(
         0xFEFF,
     ]
 )
-_DOTS: Final = str.maketrans({"\u3002": ".", "\uff0e": ".", "\uff61": ".", "\u2024": "."})
+_OTHER_DOTS: Final = "\u3002\uff0e\uff61\u2024"
+_DOTS: Final = str.maketrans(dict.fromkeys(_OTHER_DOTS, "."))
 _TOKEN_RE = re.compile(r"[^\s<>\"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a(){}\[\]|,;]+")
 _SCHEME_RE = re.compile(r"(?:hxxps?|https?)(?::|%3a)[/\\]{0,3}", re.IGNORECASE)
 _BARE_RE = re.compile(r"(?:[\w\-]+\.)+[\w\-]{2,}\Z")
@@ -93,7 +94,7 @@ def text_mismatch(display_text: str, url: str) -> TextMismatch | None:
         or a sentence in which one of the addresses is the target.
     """
     if not ("." in display_text or "//" in display_text) and (
-        display_text.isascii() or "." not in display_text.translate(_DOTS)
+        display_text.isascii() or not any(dot in display_text for dot in _OTHER_DOTS)
     ):
         return None
     text = display_text[:_MAX_TEXT]
