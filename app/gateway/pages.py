@@ -54,7 +54,9 @@ def _environment() -> Environment:
 def _style(accent: str) -> tuple[Markup, str]:
     css = (_FOLDER / "page.css").read_text()
     if _ACCENT_RE.match(accent):
-        css += f"main{{border-top-color:{accent}}}"
+        # As specific as ".warn main" and after it: the edge is the organisation's on every page. What a page says
+        # stands in words and in its icon, whose colours stay.
+        css += f":root main{{border-top-color:{accent}}}"
     return Markup(css), _source_hash(css)  # noqa: S704 - our own file and a checked colour
 
 

@@ -75,7 +75,7 @@ def served(tmp_path: Path, keyring: KeyRing) -> Iterator[Served]:
         1001,
         name="Contoso",
         rules=(ListRule(1, "lock", "wildcard", "held.test"),),
-        words=PageWords(contact="IT service desk, extension 4711"),
+        words=PageWords(contact="IT service desk, extension 4711", accent="#1f6f5c"),
     )
     with serve(tmp_path, keyring, snapshots=(snapshot,)) as running:
         running.list_as("suspicious", "odd.test")
@@ -108,6 +108,17 @@ def test_a_clean_link_leads_on_without_telling_where_from(browser: Browser, serv
         assert page.url == f"http://fine.test:{port}/A?b=C#top"
         assert page.locator("#from").inner_text() == "None"
         page.close()
+
+
+@pytest.mark.parametrize("site_name", ["odd.test", "evil.test", "held.test"])
+def test_the_organisations_colour_is_the_edge_of_every_page_it_shows(
+    browser: Browser, served: Served, site_name: str
+) -> None:
+    page = browser.new_page()
+    page.goto(served.link(f"https://{site_name}/"))
+    edge = page.evaluate("getComputedStyle(document.querySelector('main')).borderTopColor")
+    assert edge == "rgb(31, 111, 92)"
+    page.close()
 
 
 def test_the_way_back_leads_back(browser: Browser, served: Served) -> None:
