@@ -20,10 +20,12 @@ import structlog
 
 from app.gateway import assets, pages, views
 from app.gateway.clicks import (
+    EARLY_RULE,
     PATIENCE_SECONDS,
     Answer,
     ClickJudge,
     event_of,
+    may_open_early,
 )
 from app.gateway.deps import GatewayDeps, GatewayStats
 from app.gateway.events import (
@@ -82,6 +84,8 @@ MAX_WAITS: Final = 6
 """How often the waiting page asks again before the tenant's failure policy decides."""
 _RELEASE_ACTS: Final = ("release", "mistake")
 _REPORT_ACTS: Final = (*_RELEASE_ACTS, "harmful")
+_EARLY_ACT: Final = "open"
+_ACTS: Final = ("continue", _EARLY_ACT, *_REPORT_ACTS)
 _FORM_KINDS: Final = ("form", "formaction")
 
 
@@ -218,21 +222,23 @@ class Gateway:
             patience = PATIENCE_SECONDS if waited < MAX_WAITS else 0.0
             answer = await self._judge.answer(judged, patience=patience)
             if answer.waiting:
-                await self._wait(request, token, answer, waited)
+                await self._wait(request, token, link, answer, waited)
                 return
         # What a person filled in is not recorded: the record names the address that stood in the message.
         event = answer.event if judged.url == token.url else event_of(token.url, answer, answer.decision.action)
         drawn = await self._record(request, token, answer, event, page=self._shows_page(answer))
         await self._show(request, token, link, answer, drawn)
 
-    async def _wait(self, request: Request, token: LinkToken, answer: Answer, waited: int) -> None:
+    async def _wait(self, request: Request, token: LinkToken, link: str, answer: Answer, waited: int) -> None:
         """A page that asks again by itself, also without a script; recorded once."""
         drawn = ""
         if waited == 0:
             event = event_of(token.url, answer, Action.WAIT)
             drawn = await self._record(request, token, answer, event, page=True)
         again = (b"refresh", f"1; url=?wait={waited + 1}".encode())
-        view = views.waiting(answer.verdict, self._words(request, answer.snapshot), waited)
+        hurry = token.kind not in _FORM_KINDS and may_open_early(answer)
+        keys = self._keys(link, (_EARLY_ACT,)) if hurry else {}
+        view = views.waiting(answer.verdict, self._words(request, answer.snapshot), waited, keys)
         page = pages.render(view, self._words(request, answer.snapshot), answer.snapshot, self._frame(answer, drawn))
         await send_page(request, 200, page, (again,))
 
@@ -354,12 +360,12 @@ class Gateway:
         words = self._words(request, snapshot)
         fields = await read_form(request)
         act = "" if fields is None else fields.get("act", "")
-        if token.kind in _FORM_KINDS and act not in ("continue", *_REPORT_ACTS):
+        if token.kind in _FORM_KINDS and act not in _ACTS:
             await self._get(request, token, link)
             return
         if (
             fields is None
-            or act not in ("continue", *_REPORT_ACTS)
+            or act not in _ACTS
             or not self._signer.from_here(request.headers)
             or not self._signer.check(fields.get("key", ""), link, act, self.deps.clock())
         ):
@@ -372,12 +378,15 @@ class Gateway:
         if act in _REPORT_ACTS:
             await self._report(request, token, answer, act, fields.get("reason", "")[:MAX_REASON], words)
             return
-        if answer.decision.action is not Action.WARN or answer.target is None:
+        # The waiting page warned of nothing but that the check was not over: anything else gets its own page.
+        early = act == _EARLY_ACT
+        warned = answer.decision.rule == EARLY_RULE if early else answer.decision.action is Action.WARN
+        if not warned or answer.target is None:
             # Judged anew: meanwhile it may be known as harmless, or as worse.
             drawn = await self._record(request, token, answer, answer.event, page=self._shows_page(answer))
             await self._show(request, token, link, answer, drawn)
             return
-        proceeded = event_of(token.url, answer, "proceed")
+        proceeded = event_of(token.url, answer, "early" if early else "proceed")
         await self._record(request, token, answer, proceeded)
         await request.send({"type": "http.response.start", "status": 303, "headers": answer.redirect_headers})
         await request.send({"type": "http.response.body", "body": b""})

@@ -48,7 +48,7 @@ class ClickTrace:
         url: Which link.
         host: Its host.
         agent: ``User-Agent``.
-        action: What was answered; ``proceed`` is a button that was pressed.
+        action: What was answered; ``proceed`` and ``early`` are buttons that were pressed.
         headers: The request headers kept with a click, lower case names.
         delivered_at: When the message was delivered, None where that is unknown.
         drawn: Whether a page of ours that answered it was drawn by a browser; None: there was none, or it is too
@@ -120,6 +120,8 @@ def _agent(agent: str) -> tuple[tuple[int, str], ...]:
 def _headers(click: ClickTrace) -> list[tuple[int, str]]:
     if click.action == "proceed":
         return [(-100, "A button on the warning page was pressed.")]
+    if click.action == "early":
+        return [(-100, "The button on the waiting page was pressed.")]
     headers = click.headers
     found: list[tuple[int, str]] = []
     mode, dest = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")

@@ -19,11 +19,13 @@ from app.policy.snapshots import SnapshotStore
 from app.verdicts.asking import NOTHING_ASKED, Asked
 from app.verdicts.heuristics import embedded_target
 from app.verdicts.judge import NO_PAGE, InlineSource, Judgement, PageResult, judge
-from app.verdicts.scoring import Level, Signal, Verdict
+from app.verdicts.scoring import Level, Signal, Thresholds, Verdict
 
 MAX_CACHED: Final = 50_000
 PATIENCE_SECONDS: Final = 1.5
 """How long a click waits for a look at the page before a waiting page is shown."""
+EARLY_RULE: Final = "failure:open"
+"""What decides about a link that only a check that is not over stands against."""
 _WITHOUT_DELIVERY: Final = timedelta(seconds=15)
 """How long an answer holds that lacks what was noticed at delivery."""
 
@@ -214,6 +216,7 @@ class ClickJudge:
             own_domains=snapshot.own_domains,
             more=more,
             page=page,
+            thresholds=Thresholds(*snapshot.level_from),
             clock=self._clock,
         )
         verdict = judgement.verdict
@@ -250,13 +253,24 @@ def wants_asking(answer: Answer) -> bool:
     )
 
 
+def may_open_early(answer: Answer) -> bool:
+    """Whether a person may open the link before its check is over: where the tenant's failure policy would let it
+    through with no more than a warning if the check never ended."""
+    if answer.target is None or answer.snapshot.failure != "open":
+        return False
+    context = PolicyContext(Stage.CLICK, answer.judgement.chain, answer.verdict.level.value, degraded=True)
+    decision = answer.snapshot.decide(context)
+    return decision.rule == EARLY_RULE or decision.action is Action.REDIRECT
+
+
 def event_of(url: str, answer: Answer, action: str) -> bytes:
     """The part of a click's event that an answer makes.
 
     Args:
         url: Where the link leads, as it stood in the message.
         answer: What it got.
-        action: What was done: an :class:`app.policy.engine.Action`, or ``proceed``.
+        action: What was done: an :class:`app.policy.engine.Action`, ``proceed`` (past a warning), ``early`` (without
+            waiting for the check) or ``expired``.
     """
     verdict = answer.verdict
     return judged_part(

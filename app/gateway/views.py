@@ -152,8 +152,15 @@ def locked(verdict: Verdict, words: Translator, keys: Mapping[str, str], rule: s
     )
 
 
-def waiting(verdict: Verdict, words: Translator, waited: int) -> View:
-    """The page behind the link is being looked at; this page goes on by itself."""
+def waiting(verdict: Verdict, words: Translator, waited: int, keys: Mapping[str, str] | None = None) -> View:
+    """The page behind the link is being looked at; this page goes on by itself.
+
+    Args:
+        verdict: As far as it is known.
+        words: The reader's language.
+        waited: How often the page has asked.
+        keys: With ``open``, where the tenant lets people open a link that was not checked to the end.
+    """
     _ = words.gettext
     lines = [_("This takes a moment. The page goes on by itself.")]
     if waited >= 2:
@@ -165,7 +172,9 @@ def waiting(verdict: Verdict, words: Translator, waited: int) -> View:
         heading=_("Checking this link"),
         lines=lines,
         where=destination(verdict.final_url),
+        keys=keys or {},
         level=verdict.level.value,
+        leaves=bool(keys),
     )
 
 

@@ -157,7 +157,7 @@ async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -
     actor.require(Permission.VIEW_TENANT)
     incident = await get_incident(session, actor, incident_id)
     found = _clicks_of(actor, [incident_id])
-    let_through = found.c.action.in_(("redirect", "proceed"))
+    let_through = found.c.action.in_(("redirect", "proceed", "early"))
     human, automated, opened = (
         await session.execute(
             select(

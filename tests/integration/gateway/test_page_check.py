@@ -196,6 +196,73 @@ def test_a_page_that_never_answers_falls_under_the_failure_policy(
         assert actions(served) == [action]
 
 
+def button(page: str) -> dict[str, str]:
+    """The fields of the waiting page's form."""
+    found = re.search(r'name="act" value="(open)"><input type="hidden" name="key" value="([^"]+)"', page)
+    assert found is not None
+    return {"act": found[1], "key": found[2]}
+
+
+def test_a_person_may_open_without_waiting_and_that_is_recorded(tmp_path: Path, keyring: KeyRing, web: Web) -> None:
+    release = threading.Event()
+
+    def slow() -> str:
+        release.wait(30)
+        return PLAIN
+
+    web.pages["slow.example/"] = slow
+    with gateway(tmp_path, keyring, web) as served, httpx.Client() as client:
+        link = served.link(web.url("slow.example/"))
+        fields = button(client.get(link).text)
+        opened = client.post(link + "?wait=1", data=fields)
+        assert (opened.status_code, opened.headers["location"]) == (303, web.url("slow.example/"))
+        other = served.link(web.url("slow.example/"), message_no=8)
+        assert client.post(other, data=fields).status_code == 400, "a button is good for its own link"
+        release.set()
+        assert actions(served) == ["wait", "early"]
+
+
+def test_what_was_found_meanwhile_is_not_opened_by_the_waiting_pages_button(
+    tmp_path: Path, keyring: KeyRing, web: Web
+) -> None:
+    release = threading.Event()
+
+    def slow() -> str:
+        release.wait(30)
+        return PLAIN
+
+    web.pages["slow.example/"] = slow
+    with gateway(tmp_path, keyring, web) as served, httpx.Client() as client:
+        link = served.link(web.url("slow.example/"))
+        fields = button(client.get(link).text)
+        served.list_as("suspicious", "slow.example")
+        answer = client.post(link, data=fields)
+        release.set()
+        assert answer.status_code == 200
+        assert 'data-page="warn"' in answer.text
+        assert actions(served) == ["wait", "warn"]
+
+
+@pytest.mark.parametrize(("failure", "level"), [("closed", ""), ("open", "suspicious")])
+def test_nobody_opens_without_waiting_what_the_failure_policy_would_not_open(
+    tmp_path: Path, keyring: KeyRing, web: Web, failure: str, level: str
+) -> None:
+    release = threading.Event()
+
+    def slow() -> str:
+        release.wait(30)
+        return PLAIN
+
+    web.pages["slow.example/"] = slow
+    with gateway(tmp_path, keyring, web, failure=failure) as served, httpx.Client() as client:
+        if level:
+            served.list_as(level, "slow.example")
+        waiting = client.get(served.link(web.url("slow.example/")))
+        release.set()
+        assert 'data-page="wait"' in waiting.text
+        assert "Open without waiting" not in waiting.text
+
+
 def test_an_inspection_that_may_go_online_sees_the_page(web: Web) -> None:
     web.moved["short.example/x"] = web.url("files.example/doc")
     web.pages["files.example/doc"] = LOGIN.format("PayPal", "https://thief.example/")
