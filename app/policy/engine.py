@@ -17,6 +17,7 @@ from typing import Any, Final
 from app.kit.errors import Refused
 from app.policy.curated import CURATED_HOSTS
 from app.policy.patterns import Address, Expression, Wildcard, address, compile_pattern, pattern_excerpt
+from app.tenants.levels import LEVEL_FROM, level_from
 
 
 class Stage(StrEnum):
@@ -133,6 +134,7 @@ class PolicySnapshot:
         words: For the pages.
         keep_address: Whether a click's record holds the client address (L23).
         expired_below: Links of messages with a lower number have outlived the tenant's time for links; 0: none has.
+        level_from: From how many points on a verdict is ``suspicious``, and ``malicious``.
     """
 
     tenant_no: int
@@ -145,6 +147,7 @@ class PolicySnapshot:
     words: PageWords = PageWords()
     keep_address: bool = False
     expired_below: int = 0
+    level_from: tuple[int, int] = LEVEL_FROM
     problems: tuple[str, ...] = field(default=(), init=False, compare=False)
     _by_host: Mapping[str, tuple[_Compiled, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _expressions: tuple[_Compiled, ...] = field(default=(), init=False, repr=False, compare=False)
@@ -262,6 +265,7 @@ class PolicySnapshot:
             "words": {name: getattr(self.words, name) for name in PageWords.__dataclass_fields__},
             "keep_address": self.keep_address,
             "expired_below": self.expired_below,
+            "level_from": {"suspicious": self.level_from[0], "malicious": self.level_from[1]},
         }
 
     @classmethod
@@ -285,6 +289,7 @@ class PolicySnapshot:
             words=page_words(data["words"]),
             keep_address=bool(data["keep_address"]),
             expired_below=int(data.get("expired_below", 0)),
+            level_from=level_from(data.get("level_from")),
         )
 
 

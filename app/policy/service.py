@@ -23,6 +23,7 @@ from app.policy.engine import LIST_ACTIONS, ListRule, PolicySnapshot, level_acti
 from app.policy.models import ListEntry
 from app.policy.patterns import compile_pattern
 from app.tenants.actor import Actor, Permission
+from app.tenants.levels import level_from
 from app.tenants.models import Domain, Tenant
 
 CHANNEL: Final = "postern_policy"
@@ -208,8 +209,9 @@ async def load_snapshot(session: AsyncSession, tenant_id: uuid.UUID) -> PolicySn
 
     The tenant's settings used are those under ``gateway``: ``levels`` (verdict level -> ``redirect``, ``warn``,
     ``block`` or ``lock``), ``failure`` (``open`` or ``closed``), ``keep_address`` (bool), ``rewrite_own_domains``
-    (bool), ``link_days`` (for so many days a link works; 0: for good) and ``words`` (``locale``, ``contact``, ``note``,
-    ``accent``, ``block_url``, ``logo``).
+    (bool), ``link_days`` (for so many days a link works; 0: for good), ``level_from`` (from how many points on
+    ``suspicious`` and ``malicious`` begin) and ``words`` (``locale``, ``contact``, ``note``, ``accent``, ``block_url``,
+    ``logo``).
 
     Raises:
         NotFound: No such tenant.
@@ -261,6 +263,7 @@ def make_snapshot(
         words=page_words(settings.get("words")),
         keep_address=settings.get("keep_address") is True,
         expired_below=expired_below,
+        level_from=level_from(settings.get("level_from")),
     )
 
 

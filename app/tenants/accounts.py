@@ -23,6 +23,7 @@ from app.audit.service import record
 from app.kit.db import Database
 from app.kit.errors import NotFound, Refused
 from app.tenants.actor import Actor, ActorKind, Permission, Role, system_actor
+from app.tenants.levels import LEVEL_FROM, is_level_from, level_from
 from app.tenants.models import Tenant, User
 from app.tenants.people import ROLE_GIVEN, given_by_hand
 from connectors.base.types import Provider, SignedIn
@@ -162,6 +163,8 @@ class ClickPages:
         unknown: What a link does of which nothing is known: ``redirect``, ``warn`` or ``block``.
         suspicious: What a suspicious link does: ``redirect``, ``warn``, ``block`` or ``lock``.
         malicious: What a malicious link does: ``warn``, ``block`` or ``lock``.
+        suspicious_from: From how many points on a link is suspicious.
+        malicious_from: From how many points on a link is malicious.
     """
 
     name: str
@@ -175,6 +178,8 @@ class ClickPages:
     unknown: str = "redirect"
     suspicious: str = "warn"
     malicious: str = "block"
+    suspicious_from: int = LEVEL_FROM[0]
+    malicious_from: int = LEVEL_FROM[1]
 
     @classmethod
     def of(cls, tenant: Tenant) -> ClickPages:
@@ -182,6 +187,7 @@ class ClickPages:
         gateway = tenant.settings.get("gateway") or {}
         words = gateway.get("words") or {}
         levels = gateway.get("levels") or {}
+        suspicious_from, malicious_from = level_from(gateway.get("level_from"))
         return cls(
             name=tenant.name,
             contact=str(words.get("contact", "")),
@@ -194,6 +200,8 @@ class ClickPages:
             unknown=str(levels.get("unknown", "redirect")),
             suspicious=str(levels.get("suspicious", "warn")),
             malicious=str(levels.get("malicious", "block")),
+            suspicious_from=suspicious_from,
+            malicious_from=malicious_from,
         )
 
     def checked(self) -> ClickPages:
@@ -201,7 +209,7 @@ class ClickPages:
 
         Raises:
             Refused: The name is empty, a text is too long or has control characters, the colour or the address is
-                none, or there is no such action.
+                none, there is no such action, or levels cannot begin there.
         """
         name, contact, note = self.name.strip(), self.contact.strip(), self.note.strip()
         if not name or len(name) > 100 or not name.isprintable():
@@ -222,6 +230,10 @@ class ClickPages:
         for level, actions in LEVEL_CHOICES.items():
             if getattr(self, level) not in actions:
                 raise Refused("There is no such action for this kind of link. Nothing was changed.", "bad_action")
+        if not is_level_from(self.suspicious_from, self.malicious_from):
+            raise Refused(
+                "Levels begin at 1 to 200 points, malicious above suspicious. Nothing was changed.", "bad_level_from"
+            )
         return replace(self, name=name, contact=contact, note=note, accent=accent, block_url=block_url)
 
 
@@ -259,6 +271,7 @@ async def change_click_pages(session: AsyncSession, actor: Actor, wanted: ClickP
     gateway["words"] = {**(gateway.get("words") or {}), **words}
     levels = {level: getattr(wanted, level) for level in LEVEL_CHOICES}
     gateway["levels"] = {**(gateway.get("levels") or {}), **levels}
+    gateway["level_from"] = {"suspicious": wanted.suspicious_from, "malicious": wanted.malicious_from}
     gateway |= {"failure": wanted.failure, "keep_address": wanted.keep_address, "link_days": wanted.link_days}
     tenant.name = wanted.name
     tenant.settings = {**tenant.settings, "gateway": gateway}

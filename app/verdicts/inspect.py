@@ -13,7 +13,7 @@ from app.verdicts.canonical import NotCanonical, canonical_url, lookup_expressio
 from app.verdicts.feed import FeedFile
 from app.verdicts.heuristics import embedded_target, open_chain
 from app.verdicts.judge import NO_PAGE, InlineSource, PageResult, judge
-from app.verdicts.scoring import Verdict
+from app.verdicts.scoring import DEFAULT_THRESHOLDS, Thresholds, Verdict
 from app.verdicts.sentences import readable
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class Lists(Protocol):
     @property
     def own_domains(self) -> frozenset[str]:
         """The organisation's own."""
+
+    @property
+    def level_from(self) -> tuple[int, int]:
+        """From how many points on a verdict is suspicious, and malicious."""
 
     def at_click(self, urls: tuple[str, ...], level: str, *, degraded: bool = False) -> Decided:
         """Decide."""
@@ -125,7 +129,7 @@ def inspect_url(
         url: Any address.
         feed: The list in memory; it is brought up to date first. None: ``feed_file`` is read.
         feed_file: A local list, where ``feed`` is None.
-        lists: A tenant's policy; its decision is added.
+        lists: A tenant's policy: it says where levels begin, and its decision is added.
         offline: Judge from what is here. Otherwise the page is looked at too, as at a click: redirects are
             followed under the rules of :mod:`app.kit.safe_http`; a link that works once is not opened.
         fetcher: Fetches the page; None: with the default bounds.
@@ -140,7 +144,10 @@ def inspect_url(
     if not offline or sources is not None:
         page, asked = asyncio.run(_look(chain, feed, own, fetcher, sources, offline))
     page = replace(page, degraded=page.degraded or asked.degraded or asked.waiting)
-    judgement = judge(url, source=feed, own_domains=own, more=asked.signals, page=page, clock=clock)
+    thresholds = DEFAULT_THRESHOLDS if lists is None else Thresholds(*lists.level_from)
+    judgement = judge(
+        url, source=feed, own_domains=own, more=asked.signals, page=page, thresholds=thresholds, clock=clock
+    )
     verdict, chain = judgement.verdict, judgement.chain
     try:
         canonical, expressions = canonical_url(chain[-1]), lookup_expressions(chain[-1])

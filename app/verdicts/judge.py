@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from app.kit.clock import Clock, utc_now
 from app.verdicts.heuristics import embedded_target, open_chain, url_signals
-from app.verdicts.scoring import Signal, Verdict, score
+from app.verdicts.scoring import DEFAULT_THRESHOLDS, Signal, Thresholds, Verdict, score
 
 
 class InlineSource(Protocol):
@@ -84,6 +84,7 @@ def judge(
     own_domains: frozenset[str] = frozenset(),
     more: tuple[Signal, ...] = (),
     page: PageResult = NO_PAGE,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
     clock: Clock = utc_now,
 ) -> Judgement:
     """Judge an address inline.
@@ -94,6 +95,7 @@ def judge(
         own_domains: The tenant's own.
         more: Signals that others made, e.g. at delivery.
         page: What a look at the page gave.
+        thresholds: The tenant's: where levels begin.
         clock: Aware UTC.
     """
     chain, _ = open_chain(url)
@@ -105,4 +107,5 @@ def judge(
     for address in looked_up:
         signals.extend(source.signals(address))
     chain = (*chain, *page.chain)
-    return Judgement(score(signals, final_url=chain[-1], now=clock(), degraded=page.degraded), chain)
+    verdict = score(signals, final_url=chain[-1], now=clock(), degraded=page.degraded, thresholds=thresholds)
+    return Judgement(verdict, chain)

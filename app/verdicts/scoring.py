@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from app.tenants.levels import LEVEL_FROM
 from app.verdicts.sentences import readable, sentence
 
 
@@ -90,10 +91,11 @@ _ONE_FACT: Final[Mapping[str, str]] = (
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which score on a level begins (inclusive). A tenant may set its own."""
+    """From which score on a level begins (inclusive). A tenant may set its own (``PolicySnapshot.level_from``); what a
+    decisive signal says holds whatever they are."""
 
-    suspicious: int = 40
-    malicious: int = 85
+    suspicious: int = LEVEL_FROM[0]
+    malicious: int = LEVEL_FROM[1]
 
 
 @dataclass(frozen=True, slots=True)

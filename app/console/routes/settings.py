@@ -21,6 +21,7 @@ from app.protection import service
 from app.protection.plan import change_options, load_options
 from app.tenants.accounts import LEVEL_CHOICES, ClickPages, change_click_pages, change_logo, logo_of, set_own_locale
 from app.tenants.actor import Permission
+from app.tenants.levels import LEVEL_FROM, MAX_LEVEL_FROM
 from app.tenants.people import sign_out_everywhere
 
 router = APIRouter(include_in_schema=False)
@@ -45,6 +46,7 @@ async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Re
         delivery=delivery,
         has_logo=bool(logo_of(visitor.tenant)),
         level_choices=LEVEL_CHOICES,
+        max_level_from=MAX_LEVEL_FROM,
     )
 
 
@@ -81,10 +83,24 @@ async def organisation(
     unknown: Annotated[str, Form(max_length=20)] = "redirect",
     suspicious: Annotated[str, Form(max_length=20)] = "warn",
     malicious: Annotated[str, Form(max_length=20)] = "block",
+    suspicious_from: Annotated[int, Form()] = LEVEL_FROM[0],
+    malicious_from: Annotated[int, Form()] = LEVEL_FROM[1],
 ) -> Response:
     """The organisation's name, and what its click pages say and do."""
     wanted = ClickPages(
-        name, contact, note, failure, keep_address, link_days, accent, block_url, unknown, suspicious, malicious
+        name,
+        contact,
+        note,
+        failure,
+        keep_address,
+        link_days,
+        accent,
+        block_url,
+        unknown,
+        suspicious,
+        malicious,
+        suspicious_from,
+        malicious_from,
     )
     async with visitor.work() as session:
         if await change_click_pages(session, visitor.actor, wanted):
