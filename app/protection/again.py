@@ -22,6 +22,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 
 from app.kit.clock import utc_now
+from app.protection.holding import HELD, Held
 from app.protection.models import MailboxRow
 from app.protection.queue import PUT_OFF_PRIORITY
 from app.protection.runtime import Runtime
@@ -63,6 +64,8 @@ def say_so(runtime: Runtime) -> WorkerMiddleware:
     """A middleware that shows an error of ours at the mailbox it concerns, until a look at it succeeds."""
 
     async def middleware(run: AsyncCallNext, context: JobContext, worker: Worker) -> object:
+        if context.job.id is not None:
+            HELD.set(Held(context.job.id, worker.worker_id))  # each job runs in a task, so in a context, of its own
         try:
             return await run()
         except AWAY:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from app.protection import journal
-from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, MessageNotDone, protect_one
+from app.protection.protect import MailboxWork, MessageNotDone, protect_one
 from app.protection.runtime import Runtime
 from connectors.base.errors import Unavailable
 
@@ -93,7 +93,7 @@ async def protect_all(
         Whether all were begun.
 
     Raises:
-        ConnectorError: The first failure that concerns the mailbox; messages under way were finished.
+        Exception: The first failure that concerns the mailbox, or an error of ours; messages under way were finished.
     """
     turn = turn or Turn(runtime, float("inf"))
     waiting = list(reversed(pending))
@@ -116,7 +116,9 @@ async def protect_all(
             in_a_row += 1
             if in_a_row >= _IN_A_ROW and isinstance(error, Unavailable):
                 failed.append(error)
-        except STOPS_THE_MAILBOX as error:
+        except Exception as error:  # noqa: BLE001  # raised again below, once nothing is under way
+            # Whatever it is: those under way come to an end before the job does. While it goes on without them,
+            # another worker would begin it anew, and two would work on one message.
             failed.append(error)
         turn.count()
 

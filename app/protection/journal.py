@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.kit.at_once import Row, Statement, statement
 from app.links.token import visible_host
 from app.messages.types import BodyResult, RewrittenLink, TransformResult
+from app.protection.holding import Held
 from app.protection.models import MessageEvent, MessageRow
 from app.protection.runtime import Runtime
 from app.protection.states import RECONSIDERED, UNFINISHED, MessageState
@@ -247,6 +248,30 @@ def stepping(
     written = map(_jsonb, values.values())
     sql = f"WITH step AS ({_update(tuple(values))}){_TRACE}"  # both are made in this module
     return statement(sql, *written, tenant_id, message_id, tenant_id, message_id, kinds, details)
+
+
+_WHILE_HELD = """
+WITH held AS (
+    SELECT 1 FROM procrastinate_jobs
+    WHERE id = %s AND status = 'doing' AND worker_id IS NOT DISTINCT FROM %s::int8 FOR SHARE
+), step AS ("""
+_TRACE_WHILE_HELD = """ AND EXISTS (SELECT 1 FROM held) RETURNING 1)
+INSERT INTO message_events (tenant_id, message_id, kind, detail) SELECT %s, %s, %s, %s FROM step RETURNING 1
+"""
+
+
+def stepping_while_held(
+    held: Held, tenant_id: uuid.UUID, message_id: int, values: dict[str, Any], event: tuple[str, dict[str, Any]]
+) -> Statement:
+    """Like :func:`stepping` for one line, but changes nothing and returns no row when the job is another's by now.
+
+    Raises:
+        KeyError: The table has no such column.
+    """
+    sql = f"{_WHILE_HELD}{_update(tuple(values))}{_TRACE_WHILE_HELD}"  # all made in this module
+    written = map(_jsonb, values.values())
+    traced = (tenant_id, message_id, event[0], Jsonb(event[1]))
+    return statement(sql, held.job_id, held.worker_id, *written, tenant_id, message_id, *traced)
 
 
 def finishing(

@@ -28,6 +28,7 @@ from app.protection import journal
 from app.protection.attached import with_attached
 from app.protection.content import content_hash, rebuilt
 from app.protection.halfway import before_our_write, is_whole_copy
+from app.protection.holding import HELD, JobTakenOver
 from app.protection.models import MessageRow
 from app.protection.payloads import OpenLink, with_opener
 from app.protection.plan import make_plan
@@ -357,17 +358,25 @@ class StepRecorder:
         self.unwritten: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     async def __call__(self, step: ReplaceState) -> None:
-        """Record a step that has taken effect."""
+        """Record a step that has taken effect.
+
+        Raises:
+            JobTakenOver: Another worker has the job by now; the step is not recorded.
+        """
         event = journal.step_event(self._journey, step)
         in_place = self._work.connector.capabilities.replace_mode is ReplaceMode.EDIT_IN_PLACE
         if in_place or (step.step is ReplaceStep.REMOVED and self._journey == "protect"):
             self.unwritten = (*self.unwritten, event)
             return
-        tenant_id = self._work.tenant_id
-        await self._runtime.db.at_once(
-            tenant_id,
-            journal.stepping(tenant_id, self._message_id, journal.step_values(self._journey, step), event),
+        tenant_id, values, held = self._work.tenant_id, journal.step_values(self._journey, step), HELD.get()
+        if held is None:
+            await self._runtime.db.at_once(tenant_id, journal.stepping(tenant_id, self._message_id, values, event))
+            return
+        (rows,) = await self._runtime.db.at_once(
+            tenant_id, journal.stepping_while_held(held, tenant_id, self._message_id, values, event)
         )
+        if not rows:
+            raise JobTakenOver
 
 
 async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) -> FetchedMessage:
