@@ -135,6 +135,11 @@ def blocked(verdict: Verdict, words: Translator, org: str, keys: Mapping[str, st
 def locked(verdict: Verdict, words: Translator, keys: Mapping[str, str], rule: str) -> View:
     """Held until an administrator releases it."""
     _ = words.gettext
+    where = destination(verdict.final_url)
+    reasons = evidence(verdict, words)
+    if rule.startswith("list:"):
+        holding = _("Your organisation's own list holds links to {host}.")
+        reasons = [holding.format(host=where.lead + where.name), *reasons]
     return View(
         page="lock",
         tone="held",
@@ -144,8 +149,8 @@ def locked(verdict: Verdict, words: Translator, keys: Mapping[str, str], rule: s
             _("An administrator has to release it before it can be opened."),
             _("If you need the page, ask for its release."),
         ),
-        reasons=evidence(verdict, words),
-        where=destination(verdict.final_url),
+        reasons=reasons,
+        where=where,
         keys=keys,
         facts=facts(verdict, words, rule),
         level=verdict.level.value,

@@ -58,6 +58,9 @@ _OWN: Final[dict[str, str]] = {
 SENTENCES: Final[Mapping[str, str]] = MappingProxyType({**TEMPLATES, **_OWN})
 """Signal code -> English sentence with named fields."""
 
+SOURCES: Final = ("local list",)
+"""Names of sources that are words of ours; all others are the names of services and of the operator's lists."""
+
 _MAX_FIELD = 120
 
 
@@ -74,6 +77,8 @@ def sentence(code: str, fields: Mapping[str, Any], gettext: Callable[[str], str]
     if template is None:
         return code
     values = {name: readable(str(value)) for name, value in fields.items()}
+    if values.get("list") in SOURCES:
+        values["list"] = gettext(values["list"])
     try:
         return gettext(template).format_map(values)
     except (KeyError, IndexError, ValueError):
