@@ -23,9 +23,9 @@ class Incident(Base):
     kind: Mapped[str]
     """``listed`` (entry of a threat list), ``rule`` (of the tenant's own list), ``checked`` (found at a click)."""
     subject: Mapped[str]
-    """The entry, the pattern, or host and path."""
+    """The entry, the pattern, or host and path (``exact``: with the query)."""
     pattern_kind: Mapped[str] = mapped_column(server_default="")
-    """Of a ``rule``: ``wildcard`` or ``re2``."""
+    """Of a ``rule``: ``wildcard`` or ``re2``; of ``checked``: ``exact`` where that very address alone is meant."""
     host: Mapped[str] = mapped_column(server_default="")
     """To look for and to show; empty where a pattern names none."""
     state: Mapped[str] = mapped_column(server_default="open")

@@ -353,7 +353,7 @@ async def mark_false_positive(database: Database, actor: Actor, incident_id: int
             raise Conflict("This incident is marked as a false positive already. Nothing was changed.")
         subject = Subject(incident.kind, incident.subject, incident.pattern_kind, incident.host)
     # The entry comes first: nothing may pass for allowed where the list does not take it.
-    kind = subject.pattern_kind or "wildcard"
+    kind = subject.pattern_kind if subject.kind == "rule" else "wildcard"
     pattern = release_pattern(subject)
     policy = PolicyService(database)
     try:

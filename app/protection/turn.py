@@ -36,7 +36,7 @@ from app.protection.models import MessageLink, MessageMove, MessageRow
 from app.protection.quarantine import request_move, request_release
 from app.protection.queue import defer_alert, defer_turn
 from app.protection.runtime import Runtime
-from app.protection.turn_match import Subject, click_subject, list_hit
+from app.protection.turn_match import EXACT, Subject, click_subject, list_hit
 from app.tenants.actor import system_actor
 from app.tenants.models import Tenant
 from app.verdicts.lists import READING, lists_stamp, shared_lists
@@ -60,6 +60,7 @@ _CLICKS = table(
     "clicks",
     *(column(name) for name in ("tenant_id", "id", "url", "rule", "evidence", "action", "level", "message_id")),
     column("mailbox_id"),
+    column("host"),
     column("incident_id"),
 )
 
@@ -126,7 +127,7 @@ async def take_clicks(session: AsyncSession, runtime: Runtime, snapshot: PolicyS
     rules = {rule.id: rule for rule in snapshot.rules}
     by_subject: dict[Subject | None, list[Row[Any]]] = defaultdict(list)
     for row in rows:
-        by_subject[click_subject(row.url, row.rule, row.evidence or [], rules)].append(row)
+        by_subject[click_subject(row.url, row.rule, row.evidence or [], rules, row.host or "")].append(row)
     # Always in one order, so that two workers cannot wait for each other.
     for subject in sorted(by_subject, key=lambda key: ("", "") if key is None else (key.kind, key.text)):
         clicks = by_subject[subject]
@@ -282,8 +283,9 @@ def _by_host(host: str) -> list[ColumnElement[bool]]:
 
 
 def _decide(session: AsyncSession, incident: Incident, policy: TurnPolicy) -> None:
-    """Whether the copies are moved without asking: never for an entry of the tenant's own list."""
-    if not policy.quarantine or incident.kind == "rule" or incident.wanted:
+    """Whether the copies are moved without asking: never for an entry of the tenant's own list, nor for one address of
+    what may be everybody's redirector."""
+    if not policy.quarantine or incident.kind == "rule" or incident.pattern_kind == EXACT or incident.wanted:
         return
     if incident.messages > MOST_AUTOMATIC:
         add_event(session, incident, "too_many", LABEL, messages=incident.messages)

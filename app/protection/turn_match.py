@@ -18,6 +18,10 @@ from app.verdicts.scoring import Level
 
 MAX_SUBJECT: Final = 500
 _RULE: Final = "list:"
+EXACT: Final = "exact"
+"""The page found bad is named by more than host and path, or is not on the link's own site. So a newsletter's
+redirector would be taken for bad with all that it leads to: such a finding covers that very address alone, and never
+moves mail by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,8 @@ class Subject:
 
     Attributes:
         kind: ``listed``, ``rule`` or ``checked``; see :class:`app.protection.incident_models.Incident`.
-        text: Entry, pattern, or host and path.
-        pattern_kind: Of a rule.
+        text: Entry, pattern, or host and path (:data:`EXACT`: with the query).
+        pattern_kind: Of a rule; :data:`EXACT` where what was ``checked`` is one address and no other.
         host: Which links to look at; empty: all.
     """
 
@@ -46,6 +50,8 @@ class Subject:
         return matches
 
     def _covers(self) -> Callable[[str], bool]:
+        if self.pattern_kind == EXACT:
+            return lambda url: _exact(url) == self.text
         if self.kind == "rule":
             try:
                 pattern = compile_pattern(self.pattern_kind, self.text)
@@ -98,22 +104,41 @@ def listed_subject(entry: str) -> Subject | None:
     return _expression("listed", expression)
 
 
-def checked_subject(url: str) -> Subject | None:
-    """The subject of an address that a check at the click found bad: its host and path, whatever the query."""
+def checked_subject(url: str, end: str = "") -> Subject | None:
+    """The subject of an address that a check at the click found bad.
+
+    Args:
+        url: As it stood in the message.
+        end: The host that it led to in the end; empty: not known to be another.
+    """
+    address_found = addresses_in(url)[-1]
     try:
-        hosts, path, _ = lookup_parts(addresses_in(url)[-1])
+        hosts, path, query = lookup_parts(address_found)
     except NotCanonical:
         return None
-    return _expression("checked", hosts[0] + path)
+    if query is None and end in ("", host_of(address_found)):
+        return _expression("checked", hosts[0] + path)
+    return _expression("checked", _exact(address_found), EXACT)
 
 
-def _expression(kind: str, expression: str) -> Subject | None:
+def _exact(url: str) -> str:
+    """Host, path and query; empty for what is no web address."""
+    try:
+        hosts, path, query = lookup_parts(url)
+    except NotCanonical:
+        return ""
+    return hosts[0] + path + ("" if query is None else f"?{query}")
+
+
+def _expression(kind: str, expression: str, pattern_kind: str = "") -> Subject | None:
     if len(expression) > MAX_SUBJECT:
         return None
-    return Subject(kind, expression, host=expression.partition("/")[0])
+    return Subject(kind, expression, pattern_kind, expression.partition("/")[0])
 
 
-def click_subject(url: str, rule: str, evidence: Sequence[Any], rules: Mapping[int, ListRule]) -> Subject | None:
+def click_subject(
+    url: str, rule: str, evidence: Sequence[Any], rules: Mapping[int, ListRule], end: str = ""
+) -> Subject | None:
     """What a stopped click was about; None where it is nobody's incident (an address that is no web address).
 
     Args:
@@ -121,6 +146,7 @@ def click_subject(url: str, rule: str, evidence: Sequence[Any], rules: Mapping[i
         rule: What decided.
         evidence: As kept with the click.
         rules: The tenant's list by number.
+        end: The host where the link led in the end; empty: not known.
     """
     if rule.startswith(_RULE):
         found = rules.get(_rule_number(rule))
@@ -132,7 +158,7 @@ def click_subject(url: str, rule: str, evidence: Sequence[Any], rules: Mapping[i
             subject = listed_subject(str(entry)) if entry else None
             if subject is not None:
                 return subject
-    return checked_subject(url) if rule == f"verdict:{Level.MALICIOUS.value}" else None
+    return checked_subject(url, end) if rule == f"verdict:{Level.MALICIOUS.value}" else None
 
 
 def list_hit(
@@ -161,7 +187,9 @@ def release_pattern(subject: Subject) -> str:
     """The pattern of an entry that allows what an incident was about; empty where there is none to make."""
     if subject.kind == "rule":
         return subject.text
-    host, _, path = subject.text.partition("/")
+    # Lists compare a query only in their own way; a whole page is allowed for the sake of one address of it, and
+    # only where a link ends there: what a redirector leads to is judged as before.
+    host, _, path = subject.text.partition("?")[0].partition("/")
     if not path:
         return host
     exact = "" if host_of(f"http://{host}/") is None else host

@@ -243,7 +243,7 @@ async def test_a_stopped_click_becomes_an_incident_in_its_messages_trace(settled
     stopped = await click(settled, first, "block", level="malicious", rule="verdict:malicious", evidence=evidence)
     await say(settled)
     (incident,) = await found(settled)
-    assert (incident.kind, incident.subject, incident.cause) == ("checked", "parcel.evil.example/track", "click")
+    assert (incident.kind, incident.subject, incident.cause) == ("checked", "parcel.evil.example/track?id=7", "click")
     assert [copy.message_id for copy in await copies(settled)] == [first, second], "the other one received it too"
     async with settled.runtime.db.tenant(settled.tenant_id) as session:
         clicks = {row.id: row.incident_id for row in await session.scalars(select(Click))}
@@ -251,6 +251,40 @@ async def test_a_stopped_click_becomes_an_incident_in_its_messages_trace(settled
     assert clicks.pop(stopped) == incident.id
     assert set(clicks.values()) == {None}
     assert sorted(traced) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("url", "end", "moved"),
+    [
+        ("https://bad.example/login", "bad.example", True),
+        ("https://news.example/r?u=1", "news.example", False),
+        ("https://news.example/r/1", "bad.example", False),
+    ],
+)
+async def test_a_bad_page_behind_a_redirector_moves_no_mail_by_itself(
+    settled: Organisation, url: str, end: str, moved: bool
+) -> None:
+    person = next(iter(settled.people))
+    for link in (url, url + "2", "https://news.example/r?u=3"):
+        settled.deliver(person, mail(person, link.rpartition("/")[2], link))
+    await settled.sync(person)
+    await work_off(settled.runtime)
+    await automatic(settled)
+    await click(settled, None, "block", url=url, host=end, level="malicious", rule="verdict:malicious")
+    await say(settled)
+    (incident,) = await found(settled)
+    assert incident.kind == "checked"
+    assert [copy.urls for copy in await copies(settled)] == [[url]], "no other address of the same site"
+    assert await moves(settled) == (["moved"] if moved else [])
+    # A person may still move them, and take it back.
+    if not moved:
+        async with settled.runtime.db.tenant(settled.tenant_id) as session:
+            await request_quarantine(session, settled.actor, incident.id)
+        await work_off(settled.runtime)
+        assert await moves(settled) == ["moved"]
+    await mark_false_positive(settled.runtime.db, settled.actor, incident.id, datetime.now(UTC))
+    await work_off(settled.runtime)
+    assert await moves(settled) == ["released"]
 
 
 async def test_a_stopped_click_on_what_is_no_web_address_is_nobodys_incident(settled: Organisation) -> None:
