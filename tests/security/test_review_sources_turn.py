@@ -63,7 +63,7 @@ def test_a_list_whose_header_is_one_huge_field_is_refused_in_words() -> None:
 
 @pytest.mark.anyio
 async def test_a_compressed_answer_of_several_members_is_read_to_its_end() -> None:
-    members = gzip.compress(b"one.example\n") + gzip.compress(b"two.example\n") + bytes(512)
+    members = gzip.compress(b"one.example\n", mtime=0) + gzip.compress(b"two.example\n") + bytes(512)
     with serve_pages(lambda _: Reply(members, headers={"Content-Encoding": "gzip"})) as web:
         answer = await loopback_client().request("GET", web.url + "/list")
         assert answer.body.read() == b"one.example\ntwo.example\n"
@@ -71,9 +71,9 @@ async def test_a_compressed_answer_of_several_members_is_read_to_its_end() -> No
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("tail", [gzip.compress(b"two.example\n")[:-6], b"<html>trailing"])
+@pytest.mark.parametrize("tail", [gzip.compress(b"two.example\n", mtime=0)[:-6], b"<html>trailing"])
 async def test_a_compressed_answer_whose_later_member_is_broken_is_not_used(tail: bytes) -> None:
-    cut = gzip.compress(b"one.example\n") + tail
+    cut = gzip.compress(b"one.example\n", mtime=0) + tail
     reply = Reply(cut, headers={"Content-Encoding": "gzip"})
     with serve_pages(lambda _: reply) as web, pytest.raises(SourceFailed) as failed:
         await loopback_client().request("GET", web.url + "/list")
@@ -82,7 +82,7 @@ async def test_a_compressed_answer_whose_later_member_is_broken_is_not_used(tail
 
 @pytest.mark.anyio
 async def test_other_work_goes_on_while_a_bomb_is_unpacked() -> None:
-    bomb = gzip.compress(bytes(64 << 20), 9)
+    bomb = gzip.compress(bytes(64 << 20), 9, mtime=0)
     turns = 0
 
     async def other_work() -> None:
