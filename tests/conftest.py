@@ -115,4 +115,9 @@ def chromium() -> str:
         if os.environ.get("POSTERN_REQUIRE_CHROMIUM"):
             pytest.fail(message)
         pytest.skip(message)
+    # What a page does within a second takes a busy machine ten times as long.
+    from playwright import async_api, sync_api
+
+    for expecting in (async_api.expect, sync_api.expect):
+        expecting.set_options(timeout=60_000)
     return path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import select, text
@@ -14,23 +13,9 @@ from app.audit.service import record
 from app.tenants.actor import Role, system_actor
 from app.tenants.models import Tenant, User
 from app.tenants.states import spend_state
-from tests.integration.console.world import Console, Postgres, console_on_fresh_database
+from tests.integration.console.world import Console
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-async def module_console(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
-    """One console for all tests of the module."""
-    async with console_on_fresh_database(postgres_server, tmp_path_factory.mktemp("console")) as running:
-        yield running
-
-
-@pytest.fixture
-async def console(module_console: Console) -> Console:
-    """The console, with organisations of this test's own."""
-    await module_console.renew()
-    return module_console
 
 
 async def test_colleagues_who_are_first_at_the_same_moment_share_one_tenant(console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,23 +14,9 @@ from app.kit.crypto import KeyRing
 from app.tenants.actor import Role
 from app.tenants.models import Session, User
 from app.tenants.sessions import LIFETIME, cookie_value
-from tests.integration.console.world import Console, Postgres, console_on_fresh_database
+from tests.integration.console.world import Console
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-async def module_console(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
-    """One console for all tests of a module."""
-    async with console_on_fresh_database(postgres_server, tmp_path_factory.mktemp("console")) as running:
-        yield running
-
-
-@pytest.fixture
-async def console(module_console: Console) -> Console:
-    """The console, with organisations of this test's own."""
-    await module_console.renew()
-    return module_console
 
 
 async def test_a_sign_in_answer_in_another_browser_is_refused(console: Console) -> None:

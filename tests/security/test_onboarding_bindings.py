@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -12,23 +11,9 @@ from sqlalchemy import select, text
 
 from app.tenants.actor import Role
 from app.tenants.models import User
-from tests.integration.console.world import Browser, Console, Postgres, console_on_fresh_database
+from tests.integration.console.world import Browser, Console
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-async def module_console(postgres_server: Postgres, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Console]:
-    """One console for all tests of a module."""
-    async with console_on_fresh_database(postgres_server, tmp_path_factory.mktemp("console")) as running:
-        yield running
-
-
-@pytest.fixture
-async def console(module_console: Console) -> Console:
-    """The console, with organisations of this test's own."""
-    await module_console.renew()
-    return module_console
 
 
 def refusals(reason: str) -> float:

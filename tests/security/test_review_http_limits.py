@@ -47,7 +47,7 @@ async def _ask(*parts: bytes) -> bytes:
                 await writer.drain()
         except ConnectionError:
             pass  # closed before everything was sent, which is one way to refuse
-        answer = await asyncio.wait_for(came, 20)
+        answer = await asyncio.wait_for(came, 60)
         writer.close()
         return answer
     finally:

@@ -21,6 +21,7 @@ from connectors.base.protocol import NotificationReader
 from connectors.emulators.microsoft.model import Switches
 from connectors.emulators.testing import Emulators, running_emulators
 from tests.contract.connectors.harness import ProviderHarness
+from tests.contract.connectors.harness_google import GoogleWorld
 from tests.contract.connectors.harness_microsoft import MicrosoftHarness
 
 HARNESSES = {
@@ -58,6 +59,20 @@ async def microsoft(emulators: Emulators) -> AsyncIterator[MicrosoftHarness]:
     await made.aclose()
 
 
+@pytest.fixture(scope="module")
+def created() -> Iterator[GoogleWorld]:
+    """A connected Google Workspace organisation, for what only Gmail has."""
+    with running_emulators(seed=7) as running:
+        yield GoogleWorld.create(running)
+
+
+@pytest.fixture
+def world(created: GoogleWorld) -> GoogleWorld:
+    """The module's Google Workspace organisation, as it was at the beginning."""
+    created.reset()
+    return created
+
+
 @dataclass
 class Receiver:
     """An endpoint for notifications, on loopback.
@@ -71,7 +86,7 @@ class Receiver:
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
-    def wait_for(self, count: int, seconds: float = 10.0) -> list[tuple[dict[str, str], bytes]]:
+    def wait_for(self, count: int, seconds: float = 60.0) -> list[tuple[dict[str, str], bytes]]:
         """The requests, once there are as many; whatever there is after so many seconds."""
         with self.arrived:
             self.arrived.wait_for(lambda: len(self.received) >= count, seconds)

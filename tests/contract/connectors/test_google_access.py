@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 
@@ -21,7 +20,6 @@ from connectors.base.errors import (
 from connectors.base.types import AccessCheck, CheckStatus, Mailbox
 from connectors.emulators.google.accounts import NewUser
 from connectors.emulators.google.app import GMAIL_METHODS
-from connectors.emulators.testing import running_emulators
 from connectors.google.config import SCOPE_FULL, SCOPE_MODIFY, SCOPE_USERS, KeyFile, Keyless
 from connectors.google.connector import GoogleConnector
 from connectors.google.quotas import UNITS
@@ -29,18 +27,6 @@ from tests.contract.connectors.harness import QUICK
 from tests.contract.connectors.harness_google import ADMIN, ANNA, CUSTOMER, DOMAIN, MARKER_KEY, GoogleWorld
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def created() -> Iterator[GoogleWorld]:
-    with running_emulators(seed=7) as emulators:
-        yield GoogleWorld.create(emulators)
-
-
-@pytest.fixture
-def world(created: GoogleWorld) -> GoogleWorld:
-    created.reset()
-    return created
 
 
 async def statuses(connector: GoogleConnector) -> dict[str, AccessCheck]:

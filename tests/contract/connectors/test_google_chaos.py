@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
 
 import pytest
 
 from connectors.base.errors import Transient
 from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceState
 from connectors.emulators.common.faults import FaultKind, FaultRule
-from connectors.emulators.testing import running_emulators
 from connectors.google.connector import GoogleConnector
 from tests.contract.connectors.harness import Journal, Killed
 from tests.contract.connectors.harness_google import ANNA, MAIL, GoogleWorld, protected
@@ -24,12 +22,6 @@ RULES = [
     FaultRule(FaultKind.TIMEOUT_AFTER, "/gmail/", probability=0.05),
     FaultRule(FaultKind.TIMEOUT_BEFORE, "/token", probability=0.05),
 ]
-
-
-@pytest.fixture(scope="module")
-def created() -> Iterator[GoogleWorld]:
-    with running_emulators(seed=7) as emulators:
-        yield GoogleWorld.create(emulators)
 
 
 class Worker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
@@ -23,7 +23,6 @@ from connectors.base.types import (
 )
 from connectors.emulators.common.faults import FaultKind
 from connectors.emulators.google.behaviour import Deduplication
-from connectors.emulators.testing import running_emulators
 from connectors.google import errors
 from connectors.google.connector import GoogleConnector
 from tests.contract.connectors.harness import Journal, die
@@ -37,18 +36,6 @@ from tests.contract.connectors.harness_google import (
 
 WITHOUT_ID = MAIL.replace(b"Message-ID: <invoice-1@outside.example>\r\n", b"")
 INSERT = r"/upload/gmail/v1/users/[^/]+/messages$"
-
-
-@pytest.fixture(scope="module")
-def created() -> Iterator[GoogleWorld]:
-    with running_emulators(seed=7) as emulators:
-        yield GoogleWorld.create(emulators)
-
-
-@pytest.fixture
-def world(created: GoogleWorld) -> GoogleWorld:
-    created.reset()
-    return created
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -48,12 +48,6 @@ def created() -> Iterator[GoogleWorld]:
         yield GoogleWorld.create(emulators, delegated=False)
 
 
-@pytest.fixture
-def world(created: GoogleWorld) -> GoogleWorld:
-    created.reset()
-    return created
-
-
 @contextlib.asynccontextmanager
 async def identity(world: GoogleWorld, **changes: Any) -> AsyncIterator[GoogleIdentity]:
     async with quick_http() as http:

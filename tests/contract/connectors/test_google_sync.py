@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,6 @@ from connectors.base.errors import CursorExpired, MailboxUnavailable, Misconfigu
 from connectors.base.types import Change, ChangePage, Mailbox, MimeContent, Replacement, Trait
 from connectors.emulators.common.faults import FaultKind
 from connectors.emulators.google.accounts import NewUser
-from connectors.emulators.testing import running_emulators
 from connectors.google.connector import GoogleConnector
 from connectors.google.pull import PubSubPuller
 from tests.contract.connectors.harness import Journal, quick_http
@@ -30,18 +29,6 @@ from tests.contract.connectors.harness_google import (
 )
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def created() -> Iterator[GoogleWorld]:
-    with running_emulators(seed=7) as emulators:
-        yield GoogleWorld.create(emulators)
-
-
-@pytest.fixture
-def world(created: GoogleWorld) -> GoogleWorld:
-    created.reset()
-    return created
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:

@@ -427,7 +427,7 @@ async def test_a_receipt_is_readable_without_signing_in_and_comes_by_itself(
             name = await session.scalar(select(Tenant.name))
         await browser.post("/offboarding/delete-anyway", {"confirm": str(name)})
         await offboard_step(Runtime(console.settings, console.database, console.keys, console.providers), tenant_id)
-        await expect(receipt).to_have_attribute("data-state", "done", timeout=20_000)
+        await expect(receipt).to_have_attribute("data-state", "done", timeout=60_000)
         assert await page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert await page.evaluate(SMALL_TARGETS) == []
         assert await page.evaluate(POOR_CONTRAST) == []

@@ -150,5 +150,5 @@ async def test_every_change_tells_the_gateways(service: PolicyService, database_
     async with await psycopg.AsyncConnection.connect(database_urls.app, autocommit=True) as connection:
         await connection.execute(f"LISTEN {CHANNEL}")
         await service.add(cli_actor(FIRST), action="block", pattern="a.example")
-        notices = [notice.payload async for notice in connection.notifies(timeout=10, stop_after=1)]
+        notices = [notice.payload async for notice in connection.notifies(timeout=60, stop_after=1)]
     assert notices == [str(FIRST)]

@@ -42,7 +42,7 @@ async def test_a_single_mail_does_not_wait_for_another_tenants_flood(
     runtime = flood.runtime
     working = asyncio.create_task(run_worker(runtime, asyncio.Event()))
     try:
-        await asyncio.wait_for(_until_protected(quiet), 60)
+        await asyncio.wait_for(_until_protected(quiet), 100)
     finally:
         runtime.stopping.set()
         await working

@@ -31,7 +31,7 @@ from tests.integration.protection.world import Organisation, connect, provider_s
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

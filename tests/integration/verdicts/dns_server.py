@@ -118,7 +118,7 @@ def serve_dns() -> Iterator[Zone]:
             except TimeoutError:
                 continue
             with connection:
-                connection.settimeout(5)
+                connection.settimeout(30)
                 (length,) = struct.unpack("!H", connection.recv(2))
                 reply = zone.answer(connection.recv(length), tcp=True)
                 if reply is not None:

@@ -140,13 +140,13 @@ class Inbox:
     requests: list[tuple[Mapping[str, str], dict[str, Any]]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
 
-    def wait(self, count: int, seconds: float = 10.0) -> list[tuple[Mapping[str, str], dict[str, Any]]]:
+    def wait(self, count: int, seconds: float = 60.0) -> list[tuple[Mapping[str, str], dict[str, Any]]]:
         """The first requests, once there are that many."""
         until(lambda: len(self.requests) >= count, seconds)
         return self.requests[:count]
 
 
-def until(ready: Callable[[], object], seconds: float = 10.0) -> None:
+def until(ready: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for something that happens in another thread."""
     end = time.monotonic() + seconds
     while not ready():

@@ -59,7 +59,7 @@ def emulators() -> Iterator[Emulators]:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=20, verify=TRUSTED) as made:
+    with httpx.Client(trust_env=False, timeout=60, verify=TRUSTED) as made:
         yield made
 
 
@@ -85,7 +85,7 @@ class Receiver:
     def wait_for(self, count: int) -> list[dict[str, Any]]:
         """The notifications once there are so many of them."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.received) >= count, timeout=20), self.received
+            assert self.changed.wait_for(lambda: len(self.received) >= count, timeout=60), self.received
             return list(self.received)
 
 

@@ -73,7 +73,7 @@ def test_a_timeout_can_be_a_504_or_a_long_silence(org: Organisation) -> None:
     assert org.call("PATCH", org.path(given), json={"isRead": True}).status_code == 504
     faults.set_rules([FaultRule(FaultKind.TIMEOUT_BEFORE, limit=1, manner=Manner.HANG, delay=5)])
     with pytest.raises(httpx.ReadTimeout):
-        org.call("GET", org.path(given), timeout=0.2)
+        org.call("GET", org.path(given), timeout=httpx.Timeout(60, read=0.2))
 
 
 def test_rules_are_set_seeded_and_counted_over_http(org: Organisation) -> None:
