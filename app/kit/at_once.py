@@ -73,17 +73,40 @@ class Pipelines:
         Raises:
             DBAPIError: One of them failed; nothing was changed.
         """
+        try:
+            async with self._connection() as connection:
+                cursors = []
+                async with connection.pipeline():
+                    # The commands are constant texts of this application: psycopg's types ask for literals.
+                    await connection.execute("BEGIN")
+                    if tenant_id is not None:
+                        await connection.execute("SELECT set_config('postern.tenant_id', %s, true)", (str(tenant_id),))
+                    for each in statements:
+                        cursors.append(await connection.execute(each.sql.encode(), each.values or None))
+                    await connection.execute("COMMIT")
+                return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        except psycopg.Error as error:
+            raise DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True) from error
+
+    async def ask(self, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Run one statement that is a transaction of its own and sees no tenant's rows.
+
+        Args:
+            query: Constant text with ``%(name)s`` placeholders.
+            values: The parameters.
+
+        Returns:
+            The rows by column name.
+
+        Raises:
+            psycopg.Error: It failed; nothing was changed.
+        """
         async with self._connection() as connection:
-            cursors = []
-            async with connection.pipeline():
-                # The commands are constant texts of this application: psycopg's types ask for literals.
-                await connection.execute("BEGIN")
-                if tenant_id is not None:
-                    await connection.execute("SELECT set_config('postern.tenant_id', %s, true)", (str(tenant_id),))
-                for each in statements:
-                    cursors.append(await connection.execute(each.sql.encode(), each.values or None))
-                await connection.execute("COMMIT")
-            return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            cursor = await connection.execute(query.encode(), values)
+            if cursor.description is None:
+                return []
+            names = [column.name for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in await cursor.fetchall()]
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[Row]]:
@@ -92,10 +115,10 @@ class Pipelines:
             try:
                 connection = await self._take()
                 yield connection
-            except psycopg.Error as error:
+            except psycopg.Error:
                 if connection is not None and not await _rolled_back(connection):
                     connection = None
-                raise DBAPIError.instance(None, None, error, psycopg.Error, hide_parameters=True) from error
+                raise
             except BaseException:
                 # Cancelled half way: what the connection is doing is not known.
                 if connection is not None:

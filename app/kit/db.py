@@ -102,14 +102,20 @@ class Database:
 
     Args:
         url: libpq address of the unprivileged role.
-        pool_size: Connections at most; half as many more for :meth:`at_once`.
+        pool_size: Connections at most, two at least: some for units of work, some for what takes one round trip
+            (:meth:`at_once`, jobs), so that neither waits for the other.
+
+    Attributes:
+        url: As given.
+        pipelines: The connections for one round trip.
     """
 
     def __init__(self, url: str, pool_size: int = 8) -> None:
         self.url = url
+        for_one_round_trip = max(1, pool_size * 2 // 5)
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
-            pool_size=pool_size,
+            pool_size=max(1, pool_size - for_one_round_trip),
             max_overflow=0,
             pool_timeout=30,
             # Errors end in logs and journals: they must not carry subjects, addresses or links there.
@@ -118,7 +124,7 @@ class Database:
         event.listen(self.engine.sync_engine, "checkin", _note_idle)
         event.listen(self.engine.sync_engine, "checkout", _ping_after_idle)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        self._pipelines = Pipelines(url, max(1, pool_size // 2))
+        self.pipelines = Pipelines(url, for_one_round_trip)
 
     @asynccontextmanager
     async def tenant(self, tenant_id: uuid.UUID) -> AsyncIterator[AsyncSession]:
@@ -145,7 +151,7 @@ class Database:
         Raises:
             DBAPIError: One of them failed; nothing was changed.
         """
-        return await self._pipelines.run(tenant_id, statements)
+        return await self.pipelines.run(tenant_id, statements)
 
     @asynccontextmanager
     async def untenanted(self) -> AsyncIterator[AsyncSession]:
@@ -182,5 +188,5 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._pipelines.close()
+        await self.pipelines.close()
         await self.engine.dispose()

@@ -18,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 if TYPE_CHECKING:
     import procrastinate
 
+    from app.kit.at_once import Pipelines
+
 _DEFER = text(
     "SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(:queue, :task, :priority, :lock, :queueing_lock, "
     "CAST(:args AS jsonb), :scheduled_at)::procrastinate_job_to_defer_v1])"
@@ -69,12 +71,16 @@ async def defer(
     return True
 
 
-def make_app(url: str, pool_size: int = 4) -> procrastinate.App:
-    """The Procrastinate application of this process, on its own small pool."""
+def make_app(url: str, pipelines: Pipelines | None = None) -> procrastinate.App:
+    """The Procrastinate application of this process.
+
+    Args:
+        url: libpq address of the database.
+        pipelines: Connections to share with; by default a few of its own.
+    """
     # Imported where it is wanted: deferring a job needs SQL alone.
     import procrastinate
 
-    return procrastinate.App(
-        connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=pool_size),
-        worker_defaults={"update_heartbeat_interval": 2, "stalled_worker_timeout": 8},
-    )
+    from app.kit.job_connector import OneRoundTripConnector
+
+    return procrastinate.App(connector=OneRoundTripConnector(url, pipelines))

@@ -109,6 +109,10 @@ class FairJobManager(JobManager):
             queues: Must be None: which queues there are is read from the database.
             worker_id: Who asks.
         """
+        if self._life is not None and not self._life.is_seen:
+            # Others may take this worker for dead: what it began now, they would begin as well.
+            await asyncio.sleep(_AGAIN_SECONDS)
+            return None
         try:
             return await self._next(worker_id)
         except ConnectorException as error:
@@ -209,7 +213,9 @@ class FairJobManager(JobManager):
         await self._patiently(lambda: listen(on_notification=heard, queues=queues))
 
     async def update_heartbeat(self, worker_id: int) -> None:
-        """Give a sign of life, as soon as the database is there."""
+        """Give a sign of life, as soon as the database is there; a :class:`Life` does it by itself."""
+        if self._life is not None:
+            return
         beat = super().update_heartbeat
         await self._patiently(lambda: beat(worker_id))
 

@@ -41,6 +41,8 @@ _AGAIN_SECONDS = 0.3
 
 _HOLD = "SELECT pg_try_advisory_lock(%s::int4, (%s::int8 %% 2147483648)::int4)"
 
+_BEAT = "SELECT procrastinate_update_heartbeat_v1(%s::int8)"
+
 _BEREFT = """
 SELECT job.id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts, worker_id,
        worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => %(silent)s) AS surely
@@ -75,14 +77,25 @@ SELECT procrastinate_retry_job_v2(found.id, %(at)s::timestamptz, %(priority)s::i
 class Life:
     """This process's own sign of life.
 
+    It has a connection that nothing else uses, for the lock and for the heartbeat: however busy the others are,
+    neither waits.
+
     Args:
         url: libpq address of the database.
+        every: Seconds between two heartbeats.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, every: float = HEARTBEAT_SECONDS) -> None:
         self._url = url
+        self._every = every
+        self._held = False
         self._connection: psycopg.AsyncConnection | None = None
         self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether others can see that this worker lives: while they cannot, it begins nothing."""
+        return self._held
 
     async def begin(self, worker_id: int) -> None:
         """Live as this worker: before it takes its first job.
@@ -99,6 +112,7 @@ class Life:
             self._keeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeping
+        self._held = False
         if self._connection is not None:
             await self._connection.close()
 
@@ -113,19 +127,22 @@ class Life:
         )
         cursor = await self._connection.execute(_HOLD, (LIFE_CLASS, worker_id))
         row = await cursor.fetchone()
-        return row is not None and bool(row[0])
+        self._held = row is not None and bool(row[0])
+        return self._held
 
     async def _keep(self, worker_id: int) -> None:
-        """Whenever the connection ends, take the lock again on another one."""
+        """Beat; whenever the connection ends, take the lock again on another one."""
         while True:
             try:
                 held = await self._hold(worker_id) if self._connection is None else True
-                if held and self._connection is not None:
-                    # Nothing is listened to: this ends when the connection does.
-                    async for _ in self._connection.notifies():
+                while held and self._connection is not None:
+                    await self._connection.execute(_BEAT, (worker_id,))
+                    # Nothing is listened to: this ends with the time, or with the connection.
+                    async for _ in self._connection.notifies(timeout=self._every):
                         log.debug("worker.unexpected_notification")
             except (psycopg.Error, OSError) as error:
                 log.warning("worker.database_away", error=type(error).__name__)
+            self._held = False
             if self._connection is not None:
                 await self._connection.close()
                 self._connection = None

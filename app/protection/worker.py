@@ -32,7 +32,7 @@ async def run_worker(runtime: Runtime, ready: asyncio.Event) -> None:
         runtime: The process.
         ready: Set once jobs can be taken.
     """
-    app = make_app(runtime.db.url)
+    app = make_app(runtime.db.url, runtime.db.pipelines)
     concurrency = runtime.settings.worker_concurrency
     app.job_manager = FairJobManager(app.connector, concurrency, runtime.stopping, life=Life(runtime.db.url))
     register(app, runtime)

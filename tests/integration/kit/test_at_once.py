@@ -53,7 +53,7 @@ async def test_a_failing_statement_undoes_all_and_the_connection_goes_on_being_u
             await database.at_once(one, tenant(one, "Lost"), bad, NAMES)
 
     assert await database.at_once(one, NAMES) == [[]]
-    assert len(database._pipelines._free) == 1
+    assert len(database.pipelines._free) == 1
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_replaced(
@@ -76,7 +76,7 @@ async def test_a_cancelled_transaction_leaves_no_connection_in_doubt(database: D
     sleeping = asyncio.create_task(
         database.at_once(one, statement("UPDATE tenants SET name = 'x'"), statement("SELECT pg_sleep(60)"))
     )
-    while database._pipelines._free:  # noqa: ASYNC110  # until it has taken the connection
+    while database.pipelines._free:  # noqa: ASYNC110  # until it has taken the connection
         await asyncio.sleep(0)
     sleeping.cancel()
     with pytest.raises(asyncio.CancelledError):
