@@ -94,6 +94,7 @@ async def find_visitor(request: Request, deps: Deps) -> Visitor | None:
         if found is None:
             return None
         actor = person_actor(found.user)
+        await narrow_sight(session, actor, found.user.subject)
         incidents = await count_open(session, actor) if actor.can(Permission.VIEW_TENANT) else 0
     visitor = Visitor(
         actor=actor,

@@ -26,6 +26,7 @@ from app.tenants.accounts import person_actor
 from app.tenants.actor import Role
 from app.tenants.models import Domain, User
 from app.tenants.people import narrow_sight
+from tests.integration.console.estate import number
 from tests.integration.console.world import Browser, Console, Postgres, console_on_fresh_database
 
 pytestmark = pytest.mark.anyio
@@ -144,7 +145,7 @@ async def test_no_page_shows_anything_of_another_domain(
         if answer.status_code == 200:
             assert (await owner.get(path)).status_code == 200, path
     assert {"/overview", "/messages", "/clicks", "/connector", "/connector-health", "/quarantine", "/people"} <= shown
-    assert {"/incidents", "/api/v1/messages", "/api/v1/clicks", "/api/v1/domains"} <= shown
+    assert {"/incidents", "/api/v1/messages", "/api/v1/clicks", "/api/v1/domains", "/api/v1/incidents"} <= shown
     for path in ("/messages", "/clicks", "/connector", "/people"):
         assert THEIRS in (await owner.get(path)).text
 
@@ -181,6 +182,41 @@ async def test_a_domain_is_not_mistaken_for_one_whose_name_contains_it(console: 
     assert "sub.nordwind.example" not in (await browser.get("/messages")).text
     other = await admin(console, tenant_id, "sub.nordwind.example")
     assert len((await other.get("/api/v1/messages")).json()["items"]) == 2
+
+
+async def test_what_is_counted_of_incidents_is_counted_in_their_sight(
+    console: Console, estate: tuple[uuid.UUID, dict[str, int], dict[str, int]]
+) -> None:
+    tenant_id, mine, theirs = estate
+    async with console.database.tenant(tenant_id) as session:
+        shared = await session.get_one(Incident, (tenant_id, mine["incident"]))
+        shared.messages = 2
+        (elsewhere,) = await session.scalars(
+            select(IncidentMessage).where(IncidentMessage.incident_id == theirs["incident"])
+        )
+        session.add(
+            IncidentMessage(
+                tenant_id=tenant_id,
+                incident_id=shared.id,
+                message_id=elsewhere.message_id,
+                mailbox_id=elsewhere.mailbox_id,
+            )
+        )
+    owner = await console.signed_in(tenant_id, Role.OWNER)
+    seen = {
+        browser: (
+            number(await browser.page("/overview"), "open-incidents")[0],
+            number(await browser.page(f"/incidents/{shared.id}"), "spread"),
+            [item["messages"] for item in (await browser.get("/api/v1/incidents")).json()["items"]],
+        )
+        for browser in (owner, await admin(console, tenant_id, MINE))
+    }
+    of_owner, of_admin = seen.values()
+    assert of_owner[0] == "2"
+    assert of_owner[1].startswith("2 people · 2 messages")
+    assert sorted(of_owner[2]) == [0, 2]
+    assert of_admin == ("1", of_admin[1], [1])
+    assert of_admin[1].startswith("1 person · 1 message")
 
 
 async def test_the_narrowing_ends_with_the_transaction(

@@ -148,6 +148,8 @@ ENDPOINTS = [
     Endpoint("POST", "/api/v1/messages/search", VIEW, json=(("recipient", "ada@nordwind.example"),)),
     get("/api/v1/messages/{message_id}", VIEW, names="message_id"),
     get("/api/v1/clicks", VIEW),
+    Endpoint("POST", "/api/v1/clicks/search", VIEW, json=(("search", "ada@nordwind.example"),)),
+    get("/api/v1/incidents", VIEW),
     get("/api/v1/domains", VIEW),
     Endpoint("PUT", "/api/v1/domains/{name}", CONFIGURE, json=(("protected", True),), names="name"),
     get("/api/v1/restores", VIEW),

@@ -19,8 +19,36 @@ from app.protection.models import MailboxRow, MessageMove, MessageRow
 from app.tenants.actor import Actor, Permission
 
 STATES = ("open", "closed", "false_positive")
+KINDS = ("listed", "rule", "checked")
 MAX_COPIES = 200
 MAX_CLICKS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far an incident spread, in the sight of whoever asks: messages, and the mailboxes that hold them."""
+
+    messages: int = 0
+    people: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """What the incidents are narrowed to; empty means everything.
+
+    Attributes:
+        state: One of :data:`STATES`.
+        kind: One of :data:`KINDS`.
+        host: Of what turned bad.
+        since: Not changed before.
+        page: From 1.
+    """
+
+    state: str = ""
+    kind: str = ""
+    host: str = ""
+    since: datetime | None = None
+    page: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +56,7 @@ class IncidentLine:
     """An incident as listed."""
 
     incident: Incident
-    people: int
+    reach: Reach
     clicks: int
     """By people; automated ones are not counted."""
 
@@ -63,7 +91,7 @@ class IncidentView:
 
     Attributes:
         incident: The row.
-        people: How many mailboxes received it.
+        reach: Messages and mailboxes.
         human: Clicks by people, and how many of them got through.
         automated: Clicks by programs.
         opened: Clicks by people that were let through, before it turned.
@@ -73,7 +101,7 @@ class IncidentView:
     """
 
     incident: Incident
-    people: int
+    reach: Reach
     human: int
     automated: int
     opened: int
@@ -112,39 +140,46 @@ async def count_open(session: AsyncSession, actor: Actor) -> int:
     return await session.scalar(query) or 0
 
 
-async def list_incidents(session: AsyncSession, actor: Actor, state: str, page: int) -> Page[IncidentLine]:
+async def list_incidents(session: AsyncSession, actor: Actor, wanted: IncidentFilter) -> Page[IncidentLine]:
     """A page of incidents, those that changed last first.
-
-    Args:
-        session: The unit of work.
-        actor: Who looks.
-        state: One of :data:`STATES`; empty: all.
-        page: From 1.
 
     Raises:
         Forbidden: The role does not see the tenant.
     """
     actor.require(Permission.VIEW_TENANT)
     query = select(Incident).where(Incident.tenant_id == actor.tenant_id)
-    if state:
-        query = query.where(Incident.state == state)
+    if wanted.state:
+        query = query.where(Incident.state == wanted.state)
+    if wanted.kind:
+        query = query.where(Incident.kind == wanted.kind)
+    if wanted.host:
+        query = query.where(Incident.host == wanted.host.lower())
+    if wanted.since is not None:
+        query = query.where(Incident.updated_at >= wanted.since)
     query = query.order_by(Incident.updated_at.desc(), Incident.id.desc())
-    rows = list(await session.scalars(query.limit(PAGE_SIZE + 1).offset((page - 1) * PAGE_SIZE)))
+    rows = list(await session.scalars(query.limit(PAGE_SIZE + 1).offset((wanted.page - 1) * PAGE_SIZE)))
     ids = [row.id for row in rows]
-    people = await _people(session, actor, ids)
+    reach = await _reach(session, actor, rows)
     found = _clicks_of(actor, ids)
     by_person = select(found.c.incident_id, func.count()).where(~found.c.automated).group_by(found.c.incident_id)
     clicks = {row[0]: row[1] for row in await session.execute(by_person)}
-    return cut([IncidentLine(row, people.get(row.id, 0), clicks.get(row.id, 0)) for row in rows], page)
+    return cut([IncidentLine(row, reach[row.id], clicks.get(row.id, 0)) for row in rows], wanted.page)
 
 
-async def _people(session: AsyncSession, actor: Actor, incident_ids: Sequence[int]) -> dict[int, int]:
+async def _reach(session: AsyncSession, actor: Actor, incidents: Sequence[Incident]) -> dict[int, Reach]:
+    """The reach of each. What an incident itself counts is of the whole tenant: who sees some domains alone gets the
+    number of copies that they see."""
+    ids = [incident.id for incident in incidents]
     query = (
-        select(IncidentMessage.incident_id, func.count(distinct(IncidentMessage.mailbox_id)))
-        .where(IncidentMessage.tenant_id == actor.tenant_id, IncidentMessage.incident_id.in_(incident_ids))
+        select(IncidentMessage.incident_id, func.count(), func.count(distinct(IncidentMessage.mailbox_id)))
+        .where(IncidentMessage.tenant_id == actor.tenant_id, IncidentMessage.incident_id.in_(ids))
         .group_by(IncidentMessage.incident_id)
     )
-    return {row[0]: row[1] for row in await session.execute(query)}
+    seen = {row[0]: Reach(row[1], row[2]) for row in await session.execute(query)}
+    found = {number: seen.get(number, Reach()) for number in ids}
+    if actor.domains is None:
+        return {one.id: Reach(one.messages, found[one.id].people) for one in incidents}
+    return found
 
 
 async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -> IncidentView:
@@ -169,7 +204,7 @@ async def read_incident(session: AsyncSession, actor: Actor, incident_id: int) -
     ).one()
     return IncidentView(
         incident=incident,
-        people=(await _people(session, actor, [incident_id])).get(incident_id, 0),
+        reach=(await _reach(session, actor, [incident]))[incident_id],
         human=human,
         automated=automated,
         opened=opened,

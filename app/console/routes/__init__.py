@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.console.routes.api import router as api_router
+from app.console.routes.api import API_ROUTERS
 from app.console.routes.audit import router as audit_router
 from app.console.routes.backfill import router as backfill_router
 from app.console.routes.clicks import router as clicks_router
@@ -43,5 +43,5 @@ ROUTERS = (
     audit_router,
     settings_router,
     my_clicks_router,
-    api_router,
+    *API_ROUTERS,
 )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app.console.access import Deps, Viewer
 from app.console.pages import render
-from app.console.queries.clicks import ClickFilter, list_clicks
-from app.console.routes.filters import Days, PageNumber, Search, Short, start_of
-from app.console.words import ACTIONS, LEVELS, clean_query
+from app.console.queries.clicks import list_clicks
+from app.console.routes.filters import Days, WantedClickLines
+from app.console.words import ACTIONS, LEVELS
 
 router = APIRouter(include_in_schema=False)
 
@@ -21,24 +19,10 @@ async def clicks(
     request: Request,
     deps: Deps,
     visitor: Viewer,
-    search: Search = "",
-    level: Short = "",
-    action: Short = "",
-    who: Annotated[Literal["", "people", "automated"], Query()] = "",
+    wanted: WantedClickLines,
     days: Days = "",
-    sort: Annotated[Literal["newest", "oldest", "host", "person"], Query()] = "newest",
-    page: PageNumber = 1,
 ) -> Response:
     """Who clicked what, when, and what was answered."""
-    wanted = ClickFilter(
-        search=clean_query(search),
-        level=clean_query(level),
-        action=clean_query(action),
-        who=who,
-        since=start_of(days, deps.clock()),
-        sort=sort,
-        page=page,
-    )
     async with visitor.work() as session:
         listed = await list_clicks(session, visitor.actor, wanted)
     return render(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import Response
 
 from app.console.access import (
@@ -20,7 +20,7 @@ from app.console.access import (
 )
 from app.console.pages import go, render
 from app.console.queries.incidents import STATES, list_incidents, read_incident
-from app.console.routes.filters import PageNumber, RowId
+from app.console.routes.filters import RowId, WantedIncidents
 from app.console.words import clean_query
 from app.protection import incidents as acts
 from app.protection.incidents import TurnPolicy
@@ -38,12 +38,11 @@ async def incidents(
     request: Request,
     deps: Deps,
     visitor: Viewer,
-    state: Annotated[Literal["", "open", "closed", "false_positive"], Query()] = "",
-    page: PageNumber = 1,
+    wanted: WantedIncidents,
 ) -> Response:
     """All of them, and what happens when a link turns out to be bad."""
     async with visitor.work() as session:
-        listed = await list_incidents(session, visitor.actor, state, page)
+        listed = await list_incidents(session, visitor.actor, wanted)
     keys = webhook_keys(deps.keys, visitor.actor.tenant_id) if visitor.can("configure") else []
     return render(
         request,
@@ -51,7 +50,7 @@ async def incidents(
         "incidents.html",
         visitor=visitor,
         listed=listed,
-        state=state,
+        state=wanted.state,
         states=STATES,
         policy=TurnPolicy.of(visitor.tenant),
         webhook_key=keys[0] if keys else "",

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import Response
 
 from app.console.access import CheckedForm, Deps, ObjectRestorer, ObjectViewer, SeenLooks, Viewer
 from app.console.browser import safe_next
 from app.console.pages import go, render
-from app.console.queries.messages import SORTS, MessageFilter, list_messages, mailbox_address, trace_message
-from app.console.routes.filters import Days, MailboxId, OpenRow, PageNumber, RowId, Search, Short, start_of
-from app.console.words import STATES, clean_query
+from app.console.queries.messages import SORTS, list_messages, mailbox_address, trace_message
+from app.console.routes.filters import Days, OpenRow, RowId, WantedMessageLines
+from app.console.words import STATES
 from app.kit.errors import NotFound
 from app.protection import service
 
 router = APIRouter(include_in_schema=False)
-
-Sort = Annotated[Literal["newest", "oldest", "links", "sender"], Query()]
 
 
 @router.get("/messages")
@@ -27,28 +25,15 @@ async def messages(
     deps: Deps,
     visitor: Viewer,
     looks: SeenLooks,
-    search: Search = "",
-    state: Short = "",
-    mailbox_id: MailboxId = None,
-    host: Short = "",
+    wanted: WantedMessageLines,
     days: Days = "",
-    sort: Sort = "newest",
-    page: PageNumber = 1,
     opened: OpenRow = None,
 ) -> Response:
     """The list; a chosen message opens beside it."""
-    wanted = MessageFilter(
-        search=clean_query(search),
-        state=clean_query(state),
-        mailbox_id=mailbox_id,
-        host=clean_query(host),
-        since=start_of(days, deps.clock()),
-        sort=sort,
-        page=page,
-    )
     async with visitor.work() as session:
         listed = await list_messages(session, visitor.actor, wanted)
-        recipient = "" if mailbox_id is None else await mailbox_address(session, visitor.actor, mailbox_id)
+        box = wanted.mailbox_id
+        recipient = "" if box is None else await mailbox_address(session, visitor.actor, box)
         trace = None
         if opened is not None:
             try:
