@@ -1,7 +1,7 @@
 """The details of an audit line in words: keys, states and times a reader understands.
 
 A line's details are JSON as the act wrote them. Values may hold hostile text (a note, an address), so every one
-goes through :func:`app.console.words.visible` and is escaped.
+goes through :func:`app.console.text.visible` and is escaped.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any
 from markupsafe import Markup
 
 from app.console import words
+from app.console.audit_words import ACTS, FACTS
+from app.console.text import time_tag, visible
 
 _TABLES = {
     "failed": "check_name",
@@ -31,9 +33,9 @@ Name = Callable[[str, object], str]
 
 def act_in_words(action: str, name: Name) -> str:
     """What was done; an act of another version in its own words: ``a.b_c`` is "a: b c"."""
-    if action in words.ACTS:
+    if action in ACTS:
         return name("act", action)
-    return words.visible(action.replace(".", ": ").replace("_", " "), 60)
+    return visible(action.replace(".", ": ").replace("_", " "), 60)
 
 
 def facts_in_words(action: str, detail: Mapping[str, Any], name: Name) -> list[tuple[str, Markup]]:
@@ -60,7 +62,7 @@ def facts_in_words(action: str, detail: Mapping[str, Any], name: Name) -> list[t
 
 
 def _key(key: str, name: Name) -> str:
-    return name("fact", key) if key in words.FACTS else words.visible(key.replace("_", " "), 30)
+    return name("fact", key) if key in FACTS else visible(key.replace("_", " "), 30)
 
 
 def _value(key: str, value: Any, of_states: str, name: Name) -> Markup:
@@ -80,12 +82,12 @@ def _value(key: str, value: Any, of_states: str, name: Name) -> Markup:
     if isinstance(value, list):
         return Markup(", ").join(_value(key, part, of_states, name) for part in value)
     if isinstance(value, str) and (moment := _moment(value)) is not None:
-        return words.time_tag(moment)
+        return time_tag(moment)
     if isinstance(value, int):
         # A row's number is a name, everything else is a count.
         return Markup("{}").format(str(value) if key in ("id", "run", "move", "message", "incident") else f"{value:,}")
     table = of_states if key in ("before", "after") else _TABLES.get(key)
-    shown = name(table, value) if table and str(value) in words.TABLES[table] else words.visible(value, _LONGEST)
+    shown = name(table, value) if table and str(value) in words.TABLES[table] else visible(value, _LONGEST)
     return Markup("<bdi>{}</bdi>").format(shown)
 
 

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from app.console import facts, words
 from app.console.access import Visitor, visitor_locale
 from app.console.deps import ConsoleDeps
+from app.console.text import N_, split_url, time_tag, visible
 from app.kit.i18n import LOCALES, Translator, translator
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import Permission
@@ -39,20 +40,20 @@ class NavItem:
 
 
 NAVIGATION = (
-    NavItem("overview", "/overview", words.N_("Overview"), Permission.VIEW_TENANT),
-    NavItem("messages", "/messages", words.N_("Messages"), Permission.VIEW_TENANT),
-    NavItem("clicks", "/clicks", words.N_("Clicks"), Permission.VIEW_TENANT),
-    NavItem("incidents", "/incidents", words.N_("Incidents"), Permission.VIEW_TENANT),
-    NavItem("lists", "/lists", words.N_("Lists"), Permission.VIEW_TENANT),
-    NavItem("sources", "/threat-sources", words.N_("Threat sources"), Permission.VIEW_TENANT),
-    NavItem("quarantine", "/quarantine", words.N_("Quarantine"), Permission.VIEW_TENANT),
-    NavItem("connector", "/connector", words.N_("Connector"), Permission.VIEW_TENANT),
-    NavItem("health", "/connector-health", words.N_("Health"), Permission.VIEW_TENANT),
-    NavItem("backfill", "/backfill", words.N_("Older mail"), Permission.VIEW_TENANT),
-    NavItem("people", "/people", words.N_("People"), Permission.VIEW_TENANT),
-    NavItem("audit", "/audit", words.N_("Audit"), Permission.VIEW_AUDIT),
-    NavItem("my-clicks", "/my-clicks", words.N_("My clicks"), Permission.VIEW_OWN_CLICKS),
-    NavItem("settings", "/settings", words.N_("Settings"), Permission.VIEW_OWN_CLICKS),
+    NavItem("overview", "/overview", N_("Overview"), Permission.VIEW_TENANT),
+    NavItem("messages", "/messages", N_("Messages"), Permission.VIEW_TENANT),
+    NavItem("clicks", "/clicks", N_("Clicks"), Permission.VIEW_TENANT),
+    NavItem("incidents", "/incidents", N_("Incidents"), Permission.VIEW_TENANT),
+    NavItem("lists", "/lists", N_("Lists"), Permission.VIEW_TENANT),
+    NavItem("sources", "/threat-sources", N_("Threat sources"), Permission.VIEW_TENANT),
+    NavItem("quarantine", "/quarantine", N_("Quarantine"), Permission.VIEW_TENANT),
+    NavItem("connector", "/connector", N_("Connector"), Permission.VIEW_TENANT),
+    NavItem("health", "/connector-health", N_("Health"), Permission.VIEW_TENANT),
+    NavItem("backfill", "/backfill", N_("Older mail"), Permission.VIEW_TENANT),
+    NavItem("people", "/people", N_("People"), Permission.VIEW_TENANT),
+    NavItem("audit", "/audit", N_("Audit"), Permission.VIEW_AUDIT),
+    NavItem("my-clicks", "/my-clicks", N_("My clicks"), Permission.VIEW_OWN_CLICKS),
+    NavItem("settings", "/settings", N_("Settings"), Permission.VIEW_OWN_CLICKS),
 )
 
 
@@ -72,9 +73,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = words.visible
-    environment.filters["time"] = words.time_tag
-    environment.globals["split_url"] = words.split_url
+    environment.filters["visible"] = visible
+    environment.filters["time"] = time_tag
+    environment.globals["split_url"] = split_url
     environment.globals["static"] = static_url
     environment.globals["languages"] = LANGUAGE_NAMES
     return environment
@@ -133,7 +134,7 @@ def render(
 
     def name(table: str, key: object) -> str:
         known = words.TABLES[table].get(str(key))
-        return say(known) if known else words.visible(key, 60)
+        return say(known) if known else visible(key, 60)
 
     evidence_words = translator(locale, "gateway").gettext
 

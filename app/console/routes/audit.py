@@ -9,7 +9,7 @@ from app.console.access import AuditViewer, Deps
 from app.console.pages import render
 from app.console.queries.audit import AuditFilter, list_audit
 from app.console.routes.filters import Days, PageNumber, Search, start_of
-from app.console.words import clean_query
+from app.console.text import clean_query
 
 router = APIRouter(include_in_schema=False)
 

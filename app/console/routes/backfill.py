@@ -12,7 +12,7 @@ from sqlalchemy import select
 from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, Viewer
 from app.console.pages import go, render
 from app.console.routes.filters import RowId
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.kit.errors import NotFound
 from app.protection import backfill as filling
 from app.protection.models import MailboxRow

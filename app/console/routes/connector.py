@@ -12,7 +12,7 @@ from app.console.pages import go, render
 from app.console.queries.choice import mailbox_choice
 from app.console.queries.connector import MailboxFilter, list_mailboxes, list_runs, restore_extent
 from app.console.routes.filters import PageNumber, RowId, Search
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.protection import onboarding as connecting
 from app.protection import service
 

@@ -13,7 +13,7 @@ from app.console.queries.clicks import ClickFilter
 from app.console.queries.incidents import IncidentFilter
 from app.console.queries.messages import MessageFilter
 from app.console.queries.paging import MAX_PAGE
-from app.console.words import clean_query
+from app.console.text import clean_query
 
 Search = Annotated[str, Query(alias="q", max_length=400)]
 Short = Annotated[str, Query(max_length=400)]

@@ -21,7 +21,7 @@ from app.console.access import (
 from app.console.pages import go, render
 from app.console.queries.incidents import STATES, list_incidents, read_incident
 from app.console.routes.filters import RowId, WantedIncidents
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.protection import incidents as acts
 from app.protection.incidents import TurnPolicy
 from app.protection.turn_alert import webhook_keys

@@ -12,7 +12,8 @@ from app.console.access import CheckedForm, Configurer, Deps, ObjectConfigurer, 
 from app.console.pages import go, render
 from app.console.queries.reports import answer_report, list_open_reports, open_report
 from app.console.routes.filters import RowId, Search
-from app.console.words import LIST_ACTIONS, clean_query
+from app.console.text import clean_query
+from app.console.words import LIST_ACTIONS
 from app.kit.errors import Conflict, NotFound, Refused
 from app.policy.service import PolicyService
 from app.tenants.actor import Actor

@@ -11,7 +11,7 @@ from app.console.access import CheckedForm, Configurer, Deps
 from app.console.browser import safe_next
 from app.console.pages import go, render
 from app.console.queries.choice import listed_addresses, mailbox_choice
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.kit.errors import Refused
 from app.protection import choosing
 from app.protection import onboarding as connecting

@@ -12,7 +12,7 @@ from app.console.access import CheckedForm, Deps, PeopleManager, Viewer
 from app.console.pages import go, render
 from app.console.queries.domains import list_domains
 from app.console.routes.filters import Search
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.tenants.people import ASSIGNABLE, list_people, set_role, sign_out_everywhere
 
 router = APIRouter(include_in_schema=False)

@@ -12,7 +12,7 @@ from app.console.browser import safe_next
 from app.console.pages import go, render
 from app.console.queries.paging import PAGE_SIZE, cut
 from app.console.routes.filters import PageNumber, RowId
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.protection.quarantine import MAX_WHY, list_moves, request_move, request_release
 from connectors.base.types import Place
 

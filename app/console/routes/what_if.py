@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from app.console.access import Deps, Viewer
 from app.console.pages import render
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.kit.errors import NotFound
 from app.messages.hosts import host_of
 from app.protection.models import MailboxRow

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from app.console.words import FACTS
+from app.console.audit_words import FACTS
 from app.policy.service import PolicyService
 from app.policy.snapshots import SnapshotStore
 from app.protection.what_if import what_if

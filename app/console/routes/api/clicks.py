@@ -11,7 +11,7 @@ from app.console.queries.clicks import ClickFilter, ClickLine, list_clicks
 from app.console.queries.paging import MAX_PAGE
 from app.console.routes.api.schema import Listed, api_router, listed
 from app.console.routes.filters import LastDays, WantedClicks, Who, start_of
-from app.console.words import clean_query
+from app.console.text import clean_query
 
 router = api_router()
 

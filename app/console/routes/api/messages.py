@@ -12,7 +12,7 @@ from app.console.queries.messages import MessageFilter, TraceEvent, list_message
 from app.console.queries.paging import MAX_PAGE
 from app.console.routes.api.schema import FromRow, Listed, api_router, listed
 from app.console.routes.filters import LastDays, RowId, WantedMessages, start_of
-from app.console.words import clean_query
+from app.console.text import clean_query
 
 router = api_router()
 

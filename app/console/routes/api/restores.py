@@ -11,7 +11,7 @@ from app.console.access import CheckedCall, ObjectRestorer, Viewer
 from app.console.queries.connector import list_runs, restore_extent
 from app.console.queries.messages import trace_message
 from app.console.routes.api.schema import FromRow, api_router
-from app.console.words import clean_query
+from app.console.text import clean_query
 from app.kit.errors import NotFound
 from app.kit.ids import row_number
 from app.protection import service

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.words import clean_query, exact, split_url, time_tag, visible
+from app.console.text import clean_query, exact, split_url, time_tag, visible
 
 
 def test_ordinary_text_is_shown_as_it_is() -> None:
