@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from connectors.base.http import HttpPolicy, SharedHttp
 from connectors.base.protocol import MailboxConnector, NotificationReader
-from connectors.base.types import Content, FetchedMessage, Mailbox, MessageRef, MimeContent, Provider
+from connectors.base.types import Content, FetchedMessage, Mailbox, MessageRef, MimeContent, Provider, Replacement
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.google.accounts import Accounts, NewUser
 from connectors.emulators.google.behaviour import Behaviour
@@ -52,6 +52,22 @@ MAIL = (
 def protected(raw: bytes) -> bytes:
     """What the application would make of :data:`MAIL`."""
     return raw.replace(b"https://pay.outside.example/1", b"https://gw.example/p/pay.outside.example/TOKEN")
+
+
+def protect(message: FetchedMessage) -> Replacement:
+    """Its links rewritten."""
+    assert isinstance(message.content, MimeContent)
+    return Replacement(message, MimeContent(protected(message.content.raw)))
+
+
+def restore(message: FetchedMessage, raw: bytes = MAIL) -> Replacement:
+    """What was delivered."""
+    return Replacement(message, MimeContent(raw), mark=False)
+
+
+async def fetched(connector: GoogleConnector, world: GoogleWorld, **options: Any) -> FetchedMessage:
+    """A message delivered just now."""
+    return await connector.fetch(world.deliver(**options))
 
 
 def config_for(emulators: Emulators, key: dict[str, str], topic: str, subscription: str) -> GoogleConfig:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -29,10 +27,6 @@ from tests.contract.connectors.harness_google import (
 )
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-def run(coroutine: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(coroutine)
 
 
 async def drain(
@@ -62,7 +56,7 @@ def test_a_first_listing_gives_all_mail_since_a_time_and_the_history_goes_on_fro
             assert [(change.ref.id, change.removed) for change in changes] == [(late.id, False)]
             assert await drain(connector, world.mailbox(), cursor) == ([], cursor)
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_mail_that_arrives_while_the_first_listing_goes_on_is_not_lost(world: GoogleWorld) -> None:
@@ -77,7 +71,7 @@ def test_mail_that_arrives_while_the_first_listing_goes_on_is_not_lost(world: Go
             seen = {change.ref.id for change in (*first.changes, *rest, *after)}
             assert seen == {*refs, late.id}
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_a_long_history_is_paged_from_one_start_and_the_cursor_moves_at_the_end(world: GoogleWorld) -> None:
@@ -93,7 +87,7 @@ def test_a_long_history_is_paged_from_one_start_and_the_cursor_moves_at_the_end(
             assert {change.ref.id for change in (*first.changes, *rest)} == set(refs)
             assert await drain(connector, world.mailbox(), cursor) == ([], cursor)
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_a_cursor_that_is_too_old_is_said_to_be_expired(world: GoogleWorld) -> None:
@@ -111,7 +105,7 @@ def test_a_cursor_that_is_too_old_is_said_to_be_expired(world: GoogleWorld) -> N
             changes, _ = await drain(connector, world.mailbox(), None)
             assert [change.ref for change in changes] == [ref]
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_deletions_and_returns_from_spam_are_changes_and_drafts_are_not(world: GoogleWorld) -> None:
@@ -126,7 +120,7 @@ def test_deletions_and_returns_from_spam_are_changes_and_drafts_are_not(world: G
             changes, _ = await drain(connector, world.mailbox(), cursor)
             assert {(change.ref.id, change.removed) for change in changes} == {(kept.id, True), (spam.id, False)}
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_our_own_copy_is_known_as_such_when_it_shows_up(world: GoogleWorld) -> None:
@@ -140,7 +134,7 @@ def test_our_own_copy_is_known_as_such_when_it_shows_up(world: GoogleWorld) -> N
             assert done.ref in [change.ref for change in changes]
             assert Trait.OWN_COPY in (await connector.fetch(done.ref)).traits
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_reads_are_tried_again_through_throttling_and_outages(world: GoogleWorld) -> None:
@@ -152,7 +146,7 @@ def test_reads_are_tried_again_through_throttling_and_outages(world: GoogleWorld
             assert (await connector.fetch(ref)).ref == ref
             assert world.state.faults.counts.keys() >= {"throttle", "unavailable", "timeout_before"}
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_a_watch_lives_seven_days_and_is_prolonged(world: GoogleWorld) -> None:
@@ -171,7 +165,7 @@ def test_a_watch_lives_seven_days_and_is_prolonged(world: GoogleWorld) -> None:
             await connector.unsubscribe(second)
             assert world.state.mailbox(ANNA).watch is None
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_a_watch_of_another_topic_is_taken_over(world: GoogleWorld) -> None:
@@ -187,7 +181,7 @@ def test_a_watch_of_another_topic_is_taken_over(world: GoogleWorld) -> None:
             assert watch is not None
             assert watch.topic == TOPIC
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_without_a_topic_there_are_no_notifications(world: GoogleWorld) -> None:
@@ -197,7 +191,7 @@ def test_without_a_topic_there_are_no_notifications(world: GoogleWorld) -> None:
             with pytest.raises(MisconfiguredClient):
                 await connector.subscribe(world.mailbox(), "")
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_stopping_for_a_mailbox_that_is_gone_is_fine(world: GoogleWorld) -> None:
@@ -209,7 +203,7 @@ def test_stopping_for_a_mailbox_that_is_gone_is_fine(world: GoogleWorld) -> None
             with pytest.raises(MailboxUnavailable):
                 await connector.renew(subscription, "")
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_all_accounts_of_the_customer_are_listed(world: GoogleWorld) -> None:
@@ -226,7 +220,7 @@ def test_all_accounts_of_the_customer_are_listed(world: GoogleWorld) -> None:
             assert not found[BEN].enabled
             assert found[ANNA].id == world.mailbox().id
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_an_administrator_who_is_gone_must_be_replaced(world: GoogleWorld) -> None:
@@ -237,7 +231,7 @@ def test_an_administrator_who_is_gone_must_be_replaced(world: GoogleWorld) -> No
             with pytest.raises(PermissionMissing, match="another administrator"):
                 [mailbox async for mailbox in connector.mailboxes()]
 
-    run(main())
+    asyncio.run(main())
 
 
 def test_hints_are_pulled_and_come_again_until_they_are_acknowledged(world: GoogleWorld) -> None:
@@ -260,4 +254,4 @@ def test_hints_are_pulled_and_come_again_until_they_are_acknowledged(world: Goog
             assert puller.skipped == 1
             await batches.aclose()
 
-    run(main())
+    asyncio.run(main())
