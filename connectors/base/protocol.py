@@ -8,6 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from connectors.base.types import (
     AccessCheck,
+    AttachedFile,
+    AttachmentRecorder,
+    AttachmentSwap,
     Capabilities,
     ChangePage,
     ConsentAnswer,
@@ -27,6 +30,7 @@ from connectors.base.types import (
     Returned,
     SignedIn,
     Subscription,
+    Swapped,
 )
 
 
@@ -101,11 +105,39 @@ class MailboxConnector(OrganisationDirectory, Protocol):
             MessageGone: It no longer exists.
         """
 
-    async def read_attached(self, ref: MessageRef, attached: str) -> bytes:
-        """The content of one of :attr:`FetchedMessage.attached`, by its id.
+    async def read_attached(self, ref: MessageRef, attached: str) -> AttachedFile:
+        """One of :attr:`FetchedMessage.attached` with its content, by its id.
 
         Raises:
             MessageGone: The message or the attachment no longer exists.
+        """
+
+    async def attachments_fixed(self) -> str:
+        """Why attachments of this tenant's mail stay as they are, as an administrator reads it; empty: not known to.
+
+        Known from :attr:`Capabilities.swaps_attachments`, and from what became of the last attempts.
+
+        Raises:
+            ConnectorError: Our permissions could not be asked.
+        """
+
+    async def swap_attachments(
+        self, ref: MessageRef, swaps: Sequence[AttachmentSwap], record: AttachmentRecorder
+    ) -> Swapped:
+        """Put file attachments in the place of others: add, verify, remove, each for one after another.
+
+        It looks at what the mailbox holds, so that asking again after a crash or a time-out ends with the same: each
+        attachment there once, and no other one changed.
+
+        Args:
+            ref: The message.
+            swaps: What to put there.
+            record: Awaited after each step, before the next.
+
+        Raises:
+            MessageGone: The message no longer exists.
+            WriteNotVerified: The mailbox holds something else than either before or after; the message says what.
+            Transient: Not all is done; ask again.
         """
 
     async def replace(
@@ -135,6 +167,15 @@ class MailboxConnector(OrganisationDirectory, Protocol):
 
         Does nothing where it has not come back, so it may be asked again and again. Where messages are edited
         in place there are no originals to come back.
+        """
+
+    async def discard(self, ref: MessageRef) -> None:
+        """Put a message that we made into the bin, where its owner still finds it.
+
+        Does nothing where it is there or gone, so it may be asked again and again.
+
+        Raises:
+            ConnectorError: It could not be moved; it is where it was.
         """
 
     async def way_back(self, ref: MessageRef) -> str:

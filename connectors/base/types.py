@@ -32,6 +32,9 @@ class Capabilities:
         subscription_ttl: How long a subscription lives at most.
         max_message_bytes: Largest message that can be written back.
         required_permissions: The permissions' own names.
+        swaps_attachments: Whether attachments lie apart from the content and may be put in each other's place; whether
+            a tenant's mail really takes that is found out with the first one
+            (:meth:`connectors.base.protocol.MailboxConnector.attachments_fixed`).
     """
 
     replace_mode: ReplaceMode
@@ -39,6 +42,7 @@ class Capabilities:
     subscription_ttl: timedelta
     max_message_bytes: int
     required_permissions: tuple[str, ...]
+    swaps_attachments: bool = False
 
 
 class CheckStatus(StrEnum):
@@ -185,6 +189,20 @@ Content = MimeContent | BodyContent
 
 
 @dataclass(frozen=True, slots=True)
+class CopyMark:
+    """What a marker of ours says of the copy that carries it; only read where its MAC proves that it is ours.
+
+    Attributes:
+        original_id: The message that the copy was made of.
+        write: Names the one write that made this copy, where the provider keeps it: copies of two writes differ, and
+            one that its owner duplicated has that of its model. Empty where it is not known.
+    """
+
+    original_id: str
+    write: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Attached:
     """An attachment that ``content`` does not hold: it is read apart, by its id.
 
@@ -201,6 +219,84 @@ class Attached:
     content_type: str
     size: int
     is_file: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedFile:
+    """A file attachment with its content, and all that tells it from others.
+
+    Attributes:
+        name: As given.
+        content_type: As given, with its parameters.
+        content_id: What ``cid:`` addresses in the body name it by; None where it has none.
+        is_inline: Whether it is shown in the body rather than listed.
+        content: The file.
+    """
+
+    name: str
+    content_type: str
+    content_id: str | None
+    is_inline: bool
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentSwap:
+    """One file attachment that takes another's place, under the same name, type, content id and inline flag.
+
+    Attributes:
+        file: What is to be there afterwards.
+        old_sha256: SHA-256 of the content whose place it takes.
+        old_id: The provider's id of that one as it was listed just now, or empty where it has to be looked for.
+        only_finish: Add nothing: where an earlier try has added it, what it replaces is removed; else all stays.
+    """
+
+    file: AttachedFile
+    old_sha256: bytes
+    old_id: str = ""
+    only_finish: bool = False
+
+
+class AttachmentStep(StrEnum):
+    """How far one swap has come. Each is durable at the provider before it is recorded.
+
+    ``ADDED``: the new one lies beside the old one. ``VERIFIED``: it was read back and is what was meant. ``REMOVED``:
+    the old one is gone. ``WITHDRAWN``: the new one was taken away again, and the old one stays.
+    """
+
+    ADDED = "added"
+    VERIFIED = "verified"
+    REMOVED = "removed"
+    WITHDRAWN = "withdrawn"
+
+
+class SwapOutcome(StrEnum):
+    """What became of one swap.
+
+    ``DONE``: the new one stands there, once. ``ABSENT``: neither was found, or nothing had been begun that could be
+    finished. ``REFUSED``: the provider does not take it; the old one stands there, once.
+    """
+
+    DONE = "done"
+    ABSENT = "absent"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """What became of the swaps asked for.
+
+    Attributes:
+        outcomes: One for each, in their order.
+        reason: Why one was refused, in a sentence; empty where none was.
+    """
+
+    outcomes: tuple[SwapOutcome, ...]
+    reason: str = ""
+
+
+AttachmentRecorder = Callable[[int, AttachmentStep], Awaitable[None]]
+"""Called with a swap's place and its step; returns once that is durably journaled. The next step starts after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +321,7 @@ class FetchedMessage:
         list_unsubscribe: The List-Unsubscribe header as it stands (RFC 2369), where ``content`` is a body; empty where
             there is none or the MIME source has it.
         attached: Attachments and inline pictures that ``content`` does not hold (Graph); empty where it holds all.
+        copy: Of which message this is a copy of ours; None where it is none. Set together with ``Trait.OWN_COPY``.
     """
 
     ref: MessageRef
@@ -242,6 +339,7 @@ class FetchedMessage:
     extra: str = ""
     list_unsubscribe: str = ""
     attached: tuple[Attached, ...] = ()
+    copy: CopyMark | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +354,8 @@ class Replacement:
         replaced_links: URLs that must not be found any more.
         mark: Whether the copy carries our marker header (protect: yes; restore: no, since a restored
             message is byte for byte the original).
+        copy_if_refused: Where the provider edits in place and refuses that, a copy may take the message's place:
+            its owners have accepted what a copy loses. Without effect where copies are made anyway.
     """
 
     original: FetchedMessage
@@ -263,13 +363,14 @@ class Replacement:
     expected_links: tuple[str, ...] = ()
     replaced_links: tuple[str, ...] = ()
     mark: bool = True
+    copy_if_refused: bool = False
 
 
 class ReplaceStep(StrEnum):
     """How far a replacement has come. Each is durable at the provider before it is recorded.
 
-    Edit in place: ``WRITTEN`` then ``VERIFIED``. Insert-verify-remove: ``WRITTEN`` (the copy exists),
-    ``VERIFIED``, ``REMOVED`` (the original is gone).
+    Edit in place: ``WRITTEN`` then ``VERIFIED``, both under the message's own id. Insert-verify-remove: ``WRITTEN``
+    (the copy exists), ``VERIFIED``, ``REMOVED`` (the original is gone), under the copy's id.
     """
 
     WRITTEN = "written"

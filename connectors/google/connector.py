@@ -11,6 +11,9 @@ from connectors.base.errors import MailboxUnavailable, MessageGone
 from connectors.base.http import HttpPolicy, SharedHttp
 from connectors.base.types import (
     AccessCheck,
+    AttachedFile,
+    AttachmentRecorder,
+    AttachmentSwap,
     Capabilities,
     ChangePage,
     DirectoryGroup,
@@ -27,10 +30,13 @@ from connectors.base.types import (
     ReplaceState,
     Returned,
     Subscription,
+    SwapOutcome,
+    Swapped,
 )
 from connectors.google import changes, checks, directory, errors, watch
 from connectors.google.client import GoogleClient
 from connectors.google.config import GoogleConfig
+from connectors.google.copies import discard
 from connectors.google.fetch import get_raw, off_loop, to_fetched
 from connectors.google.marker import MarkerKeys
 from connectors.google.move import Mover
@@ -145,9 +151,20 @@ class GoogleConnector:
         message = await get_raw(self._client, ref.mailbox, ref.id)
         return await off_loop(len(message.raw), to_fetched, message, ref.mailbox, self._keys)
 
-    async def read_attached(self, ref: MessageRef, attached: str) -> bytes:
+    async def read_attached(self, ref: MessageRef, attached: str) -> AttachedFile:
         """Nothing is attached apart: a Gmail message is fetched whole."""
         raise MessageGone(f"The message {ref.id} has no attachment {attached} apart from its content.")
+
+    async def attachments_fixed(self) -> str:
+        """See the protocol."""
+        return "A Gmail message is replaced as a whole, with its attachments."
+
+    async def swap_attachments(
+        self, ref: MessageRef, swaps: Sequence[AttachmentSwap], record: AttachmentRecorder
+    ) -> Swapped:
+        """See the protocol: nothing is attached apart, so that there is nothing to swap."""
+        del ref, record
+        return Swapped(tuple(SwapOutcome.ABSENT for _ in swaps))
 
     async def replace(
         self,
@@ -162,6 +179,10 @@ class GoogleConnector:
     async def remove_again(self, original: MessageRef, copy: MessageRef) -> Returned:
         """See the protocol and :meth:`connectors.google.replace.Replacer.remove_again`."""
         return await self._replacer.remove_again(original, copy)
+
+    async def discard(self, ref: MessageRef) -> None:
+        """See the protocol: moved to the trash."""
+        await discard(self._client, ref.mailbox, ref.id)
 
     async def way_back(self, ref: MessageRef) -> str:
         """See the protocol."""

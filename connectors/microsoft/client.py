@@ -166,6 +166,7 @@ class GraphClient:
         self._refusal: ConnectorError | None = None
         self._refused_until = 0.0
         self._wrote_at: float | None = None
+        self._refused_at: float | None = None
         self.find_scope: Callable[[], Awaitable[bool]] | None = None
         """See :func:`connectors.microsoft.reach.may_be_scoped`."""
         self._lacks_mail = False
@@ -178,9 +179,22 @@ class GraphClient:
         """Builders of requests."""
         return graph_requests()
 
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock()
+
     def note_write(self) -> None:
         """A received message's body was changed: the permission to do so is there."""
         self._wrote_at = self._clock()
+        self._refused_at = None
+
+    def note_refusal(self) -> None:
+        """Graph refused to change the body of a received message for lack of permission."""
+        self._refused_at = self._clock()
+
+    def refused_within(self, seconds: float) -> bool:
+        """Whether that was in the last seconds, and no body was changed since."""
+        return self._refused_at is not None and self._clock() - self._refused_at < seconds
 
     def wrote_within(self, seconds: float) -> bool:
         """Whether a received message's body was changed in the last seconds."""

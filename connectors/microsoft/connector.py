@@ -7,10 +7,13 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from connectors.base.errors import Unavailable
+from connectors.base.errors import PermissionMissing, Unavailable
 from connectors.base.http import SharedHttp
 from connectors.base.types import (
     AccessCheck,
+    AttachedFile,
+    AttachmentRecorder,
+    AttachmentSwap,
     Capabilities,
     ChangePage,
     DirectoryGroup,
@@ -25,19 +28,27 @@ from connectors.base.types import (
     ReplaceMode,
     ReplaceResult,
     ReplaceState,
+    ReplaceStep,
     Returned,
     Subscription,
+    Swapped,
 )
 from connectors.microsoft import checks, directory, fetch, move, reach, replace
+from connectors.microsoft.attachments import AttachmentDesk, read_file
 from connectors.microsoft.changes import ChangeReader
 from connectors.microsoft.client import GraphClient, token_claims
 from connectors.microsoft.config import MicrosoftConfig
-from connectors.microsoft.errors import MAX_REQUEST_BYTES
+from connectors.microsoft.copies import AlreadyInPlace, Copier
+from connectors.microsoft.errors import MAIL_ADVANCED, MAX_REQUEST_BYTES
 from connectors.microsoft.folders import FolderBook
+from connectors.microsoft.marks import MarkKeys
 from connectors.microsoft.subscriptions import MAX_LIFETIME, Subscriptions
 
 if TYPE_CHECKING:
     from connectors.base.protocol import MailboxConnector
+
+_REFUSED_SECONDS = 3_600.0
+"""How long a refused change of a body is remembered, so that not every message asks for another refusal."""
 
 
 class MicrosoftConnector:
@@ -49,8 +60,9 @@ class MicrosoftConnector:
     Args:
         config: Our application registration.
         external_tenant: The tenant's id (a GUID).
-        marker_key: Not used: a message keeps its id when its body is changed, so that it needs no marker
-            (and Microsoft closes the extended properties that could hold one).
+        marker_key: Secret of the markers on our copies; without one no copies are made. A message whose body is
+            changed in place keeps its id and needs no marker.
+        older_marker_keys: Secrets of before a rotation; kept as long as copies made with them.
         http: A shared client, so that several tenants use one pool of connections; an own one otherwise.
     """
 
@@ -62,9 +74,9 @@ class MicrosoftConnector:
         external_tenant: str,
         *,
         marker_key: bytes = b"",
+        older_marker_keys: tuple[bytes, ...] = (),
         http: SharedHttp | None = None,
     ) -> None:
-        del marker_key
         if not external_tenant:
             raise ValueError("The tenant's id is empty.")
         self.capabilities = Capabilities(
@@ -73,6 +85,7 @@ class MicrosoftConnector:
             subscription_ttl=MAX_LIFETIME,
             max_message_bytes=MAX_REQUEST_BYTES,
             required_permissions=config.consent_permissions,
+            swaps_attachments=True,
         )
         self._owns_http = http is None
         self.http = http or SharedHttp()
@@ -81,6 +94,9 @@ class MicrosoftConnector:
         self._book = FolderBook(self._client)
         self._changes = ChangeReader(self._client, self._book)
         self._subscriptions = Subscriptions(self._client)
+        self._keys = MarkKeys(marker_key, older_marker_keys) if marker_key else None
+        self._copier = Copier(self._client, self._book, self._keys) if self._keys else None
+        self._attachments = AttachmentDesk(self._client)
 
     async def check_access(self, first: Sequence[Mailbox] = ()) -> list[AccessCheck]:
         """See :func:`connectors.microsoft.checks.check_access`."""
@@ -123,11 +139,21 @@ class MicrosoftConnector:
 
     async def fetch(self, ref: MessageRef) -> FetchedMessage:
         """See :func:`connectors.microsoft.fetch.fetch_message`."""
-        return await fetch.fetch_message(self._client, self._book, ref)
+        return await fetch.fetch_message(self._client, self._book, ref, self._keys)
 
-    async def read_attached(self, ref: MessageRef, attached: str) -> bytes:
-        """See :func:`connectors.microsoft.fetch.read_attached`."""
-        return await fetch.read_attached(self._client, ref, attached)
+    async def read_attached(self, ref: MessageRef, attached: str) -> AttachedFile:
+        """See :func:`connectors.microsoft.attachments.read_file`."""
+        return await read_file(self._client, ref, attached)
+
+    async def attachments_fixed(self) -> str:
+        """See :class:`connectors.microsoft.attachments.AttachmentDesk`."""
+        return await self._attachments.fixed()
+
+    async def swap_attachments(
+        self, ref: MessageRef, swaps: Sequence[AttachmentSwap], record: AttachmentRecorder
+    ) -> Swapped:
+        """See :class:`connectors.microsoft.attachments.AttachmentDesk`."""
+        return await self._attachments.swap(ref, swaps, record)
 
     async def replace(
         self,
@@ -136,14 +162,50 @@ class MicrosoftConnector:
         record: Recorder,
         resume: ReplaceState | None = None,
     ) -> ReplaceResult:
-        """See :func:`connectors.microsoft.replace.replace_body`; the key is not needed."""
-        del idempotency_key
-        return await replace.replace_body(self._client, change, record, resume)
+        """Change the body in place; or by a copy, where the tenant chose that and Graph refuses the change.
+
+        See :func:`connectors.microsoft.replace.replace_body` and :class:`connectors.microsoft.copies.Copier`.
+        """
+        copier, ref = self._copier, change.original.ref
+        if copier is None:
+            return await replace.replace_body(self._client, change, record, resume)
+        if not change.mark and change.original.copy is not None:
+            return await copier.bring_back(change, idempotency_key, record, resume)
+        if resume is not None and resume.new_id != ref.id:
+            return await copier.run(change, idempotency_key, record, resume)
+        if not change.copy_if_refused or resume is not None:
+            return await replace.replace_body(self._client, change, record, resume)
+        if not await self._is_refused():
+            try:
+                return await replace.replace_body(self._client, change, record)
+            except PermissionMissing as error:
+                if error.which != MAIL_ADVANCED:
+                    raise
+                self._client.note_refusal()
+        try:
+            return await copier.run(change, idempotency_key, record, None)
+        except AlreadyInPlace:
+            # Written before the permission was withdrawn; what is left to do needs none.
+            written = ReplaceState(ReplaceStep.WRITTEN, ref.id)
+            await record(written)
+            return await replace.replace_body(self._client, change, record, written)
+
+    async def _is_refused(self) -> bool:
+        """Whether changing a body would be refused, going by what Graph said within the hour and by our token."""
+        if not self._client.refused_within(_REFUSED_SECONDS):
+            return False
+        return MAIL_ADVANCED not in await self._client.roles()
 
     async def remove_again(self, original: MessageRef, copy: MessageRef) -> Returned:
-        """Nothing: a message is edited in place."""
-        del original, copy
-        return Returned.AWAY
+        """See :meth:`connectors.microsoft.copies.Copier.remove_again`; nothing for a message edited in place."""
+        if self._copier is None or original.id == copy.id:
+            return Returned.AWAY
+        return await self._copier.remove_again(original, copy)
+
+    async def discard(self, ref: MessageRef) -> None:
+        """See :meth:`connectors.microsoft.copies.Copier.discard`."""
+        if self._copier is not None:
+            await self._copier.discard(ref)
 
     async def way_back(self, ref: MessageRef) -> str:
         """See :func:`connectors.microsoft.move.way_back`."""

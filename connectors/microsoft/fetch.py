@@ -8,28 +8,33 @@ and rights-managed mail.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from connectors.base.errors import MessageGone, Unavailable
+from connectors.base.errors import Unavailable
 from connectors.base.types import Attached, BodyContent, FetchedMessage, MessageRef, Trait
 from connectors.microsoft import folders as names
+from connectors.microsoft import marks
 from connectors.microsoft.client import GraphClient
 from connectors.microsoft.folders import FolderBook, Folders
+from connectors.microsoft.marks import MarkKeys
 from connectors.microsoft.templates import Built
+
+
+def extended_properties(*names: str) -> str:
+    """``$expand`` of these single-value extended properties."""
+    wanted = " or ".join(f"id eq '{name}'" for name in names)
+    return f"singleValueExtendedProperties($filter={wanted})"
+
 
 MESSAGE_CLASS = "String 0x001A"
 VERB_STREAM = "Binary {00062008-0000-0000-C000-000000000046} Id 0x8520"
 """PidLidVerbStream ([MS-OXOMSG] 2.2.1.74): the voting buttons of a message, where it has any."""
 LIST_UNSUBSCRIBE = "String 0x1045"
 """PidTagListUnsubscribe ([MS-OXOMSG] 2.2.1.83): the List-Unsubscribe header, without asking for all headers."""
-_EXPAND = (
-    f"singleValueExtendedProperties($filter=id eq '{MESSAGE_CLASS}' or id eq '{VERB_STREAM}'"
-    f" or id eq '{LIST_UNSUBSCRIBE}')"
-)
+_EXPAND = extended_properties(MESSAGE_CLASS, VERB_STREAM, LIST_UNSUBSCRIBE, marks.COPY, marks.ORIGINAL, marks.WRITE)
 _LEADING_ZEROS = re.compile(r"0x0*", re.IGNORECASE)
 _SELECT = [
     "id",
@@ -118,8 +123,8 @@ def message_traits(message: dict[str, Any], known: Folders, attachments: Iterabl
     ``FROM_OWNER`` is never reported: in Exchange sent mail is told by its folder, and a received message
     whose From is its reader is as a rule a forgery, which needs protecting most.
     """
-    found = set(attachment_traits(attachments)) | class_traits(_extended(message, MESSAGE_CLASS))
-    if _extended(message, VERB_STREAM):
+    found = set(attachment_traits(attachments)) | class_traits(extended(message, MESSAGE_CLASS))
+    if extended(message, VERB_STREAM):
         found.add(Trait.APPROVAL)
     if "eventMessage" in str(message.get("@odata.type") or ""):
         found.add(Trait.MEETING)
@@ -131,7 +136,7 @@ def message_traits(message: dict[str, Any], known: Folders, attachments: Iterabl
     return frozenset(found)
 
 
-def _extended(message: dict[str, Any], wanted: str) -> str:
+def extended(message: dict[str, Any], wanted: str) -> str:
     """An extended property's value, or empty. Graph answers with its own spelling of the id, "String 0x1a"."""
     properties = message.get("singleValueExtendedProperties")
     for entry in properties if isinstance(properties, list) else []:
@@ -149,8 +154,16 @@ def message_request(client: GraphClient, mailbox: str, message: str) -> Built:
     return client.requests.message(mailbox, message, _SELECT, _EXPAND)
 
 
-async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) -> FetchedMessage:
+async def fetch_message(
+    client: GraphClient, book: FolderBook, ref: MessageRef, keys: MarkKeys | None = None
+) -> FetchedMessage:
     """Read one message.
+
+    Args:
+        client: Graph.
+        book: Folders.
+        ref: Which.
+        keys: Tell our own copies.
 
     Raises:
         MessageGone: It no longer exists.
@@ -168,7 +181,7 @@ async def fetch_message(client: GraphClient, book: FolderBook, ref: MessageRef) 
     attachments: list[dict[str, Any]] = []
     if reply.data.get("hasAttachments") is True or _shows_inline(reply.data):
         attachments = await list_attachments(client, ref)
-    return read_message(ref, reply.data, known, attachments)
+    return read_message(ref, reply.data, known, attachments, keys)
 
 
 def _shows_inline(message: dict[str, Any]) -> bool:
@@ -178,20 +191,6 @@ def _shows_inline(message: dict[str, Any]) -> bool:
     """
     body = message.get("body")
     return isinstance(body, dict) and "cid:" in _text(body.get("content")).lower()
-
-
-async def read_attached(client: GraphClient, ref: MessageRef, attached: str) -> bytes:
-    """The content of a file attachment.
-
-    Raises:
-        MessageGone: The message or the attachment no longer exists, or it has no content.
-    """
-    info = client.requests.attachment(ref.mailbox.id, ref.id, attached)
-    reply = await client.call(info, mailbox=ref.mailbox.id, read=True, what="reading an attachment", about_message=True)
-    try:
-        return base64.b64decode(reply.data["contentBytes"], validate=True)
-    except (KeyError, TypeError, ValueError) as error:
-        raise MessageGone("Graph's answer holds no content of the attachment.") from error
 
 
 async def list_attachments(client: GraphClient, ref: MessageRef) -> list[dict[str, Any]]:
@@ -214,6 +213,7 @@ def read_message(
     message: dict[str, Any],
     known: Folders,
     attachments: Iterable[dict[str, Any]] = (),
+    keys: MarkKeys | None = None,
 ) -> FetchedMessage:
     """A Graph message resource as the application's type.
 
@@ -224,11 +224,13 @@ def read_message(
     version = message_version(message)
     if not isinstance(body, dict) or not version:
         raise Unavailable("Graph's answer has no body or no version; the message was left as it is.")
+    copy = keys.read(ref.mailbox.id, lambda name: extended(message, name)) if keys is not None else None
+    traits = message_traits(message, known, attachments)
     return FetchedMessage(
         ref=ref,
         version=version,
         content=body_content(body),
-        traits=message_traits(message, known, attachments),
+        traits=traits if copy is None else traits | {Trait.OWN_COPY},
         internet_message_id=_text(message.get("internetMessageId")),
         subject=_text(message.get("subject")),
         sender=_address(message.get("from")),
@@ -242,8 +244,9 @@ def read_message(
         thread_id=_text(message.get("conversationId")),
         places=tuple(filter(None, [_text(message.get("parentFolderId"))])),
         is_read=message.get("isRead") is True,
-        list_unsubscribe=_extended(message, LIST_UNSUBSCRIBE),
+        list_unsubscribe=extended(message, LIST_UNSUBSCRIBE),
         attached=tuple(read_attachment(attachment) for attachment in attachments if attachment.get("id")),
+        copy=copy,
     )
 
 

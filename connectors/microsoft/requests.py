@@ -7,6 +7,7 @@ request.
 
 from __future__ import annotations
 
+import binascii
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -28,6 +29,7 @@ from msgraph.generated.groups.item.transitive_members.graph_user.graph_user_requ
     GraphUserRequestBuilder,
 )
 from msgraph.generated.models.body_type import BodyType
+from msgraph.generated.models.file_attachment import FileAttachment
 from msgraph.generated.models.item_body import ItemBody
 from msgraph.generated.models.mail_folder import MailFolder
 from msgraph.generated.models.message import Message
@@ -52,11 +54,12 @@ from msgraph.generated.users.users_request_builder import UsersRequestBuilder
 from msgraph.graph_request_adapter import GraphRequestAdapter
 from msgraph.graph_service_client import GraphServiceClient
 
-from connectors.base.types import BodyContent
+from connectors.base.types import AttachedFile, BodyContent
 from connectors.microsoft.templates import Built, Template, mark
 
 _FOLDER_PROPERTIES = ["id", "displayName", "childFolderCount", "totalItemCount"]
 _FOLDER_PAGE = 200
+_FOUND = 50
 _Parameters = TypeVar("_Parameters")
 
 
@@ -67,6 +70,16 @@ class _MustNotSend(httpx.AsyncBaseTransport):
 
 def _with(parameters: _Parameters) -> RequestConfiguration[_Parameters]:
     return RequestConfiguration(query_parameters=parameters)
+
+
+def _becomes(document: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Puts this JSON object in place of a template's."""
+
+    def change(found: dict[str, Any]) -> None:
+        found.clear()
+        found.update(document)
+
+    return change
 
 
 class GraphRequests:
@@ -232,6 +245,28 @@ class GraphRequests:
         builder = self._sdk.users.by_user_id(user).messages.by_message_id(message).attachments
         return builder.by_attachment_id(attachment).to_get_request_information()
 
+    def add_attachment(self, user: str, message: str, file: AttachedFile) -> Built:
+        """POST of a file attachment of less than 3 MB (https://learn.microsoft.com/graph/api/message-post-attachments)."""
+
+        def build() -> RequestInformation:
+            builder = self._sdk.users.by_user_id(mark(0)).messages.by_message_id(mark(1)).attachments
+            return builder.to_post_request_information(FileAttachment(name=mark(2)))
+
+        def change(document: dict[str, Any]) -> None:
+            document["name"] = file.name
+            document["contentType"] = file.content_type
+            document["isInline"] = file.is_inline
+            if file.content_id is not None:
+                document["contentId"] = file.content_id
+            document["contentBytes"] = binascii.b2a_base64(file.content, newline=False).decode("ascii")
+
+        return self._template(("attach",), build, 2).fill_body(change, user, message)
+
+    def remove_attachment(self, user: str, message: str, attachment: str) -> RequestInformation:
+        """DELETE of one attachment (https://learn.microsoft.com/graph/api/attachment-delete)."""
+        builder = self._sdk.users.by_user_id(user).messages.by_message_id(message).attachments
+        return builder.by_attachment_id(attachment).to_delete_request_information()
+
     def set_body(self, user: str, message: str, body: BodyContent) -> Built:
         """PATCH of the body alone."""
         kind = BodyType.Html if body.is_html else BodyType.Text
@@ -247,6 +282,36 @@ class GraphRequests:
     def set_read(self, user: str, message: str, is_read: bool) -> RequestInformation:
         """PATCH of the read state alone."""
         return self._patch(user, message, Message(is_read=is_read))
+
+    def set_state(self, user: str, message: str, state: dict[str, Any]) -> Built:
+        """PATCH of properties that stay free to change: isRead, flag, categories, importance, inferenceClassification.
+
+        Args:
+            user: Whose mailbox.
+            message: Its id.
+            state: As Graph gave them.
+        """
+
+        def build() -> RequestInformation:
+            return self._patch(mark(0), mark(1), Message(is_read=True))
+
+        return self._template(("state",), build, 2).fill_body(_becomes(state), user, message)
+
+    def create_message(self, user: str, folder: str, document: dict[str, Any]) -> Built:
+        """POST of a message into a folder (https://learn.microsoft.com/graph/api/mailfolder-post-messages)."""
+
+        def build() -> RequestInformation:
+            builder = self._sdk.users.by_user_id(mark(0)).mail_folders.by_mail_folder_id(mark(1)).messages
+            return builder.to_post_request_information(Message(subject=""))
+
+        return self._template(("create",), build, 2).fill_body(_becomes(document), user, folder)
+
+    def messages_where(self, user: str, condition: str, select: Sequence[str], expand: str) -> RequestInformation:
+        """GET of the messages of all folders for which ``$filter`` holds."""
+        parameters = MessagesRequestBuilder.MessagesRequestBuilderGetQueryParameters(
+            select=list(select), filter=condition, expand=[expand], top=_FOUND
+        )
+        return self._sdk.users.by_user_id(user).messages.to_get_request_information(_with(parameters))
 
     def _patch(self, user: str, message: str, fresh: Message) -> RequestInformation:
         builder = self._sdk.users.by_user_id(user).messages.by_message_id(message)

@@ -77,16 +77,21 @@ async def add_attachment(call: Call) -> Response:
         if not message.is_draft and not call.state.switches.attachments_to_received:
             raise access_denied()
         attachment = read_attachment(call.state, body)
+        if not call.state.switches.attachments_keep_identity:
+            attachment.is_inline, attachment.content_id = False, None
         call.state.add_attachment(message, attachment)
         value = render.render_attachment(attachment, with_content=True)
     return call.answer({"@odata.context": call.context("attachments/$entity"), **value}, 201)
 
 
 async def delete_attachment(call: Call) -> Response:
-    """Delete an attachment."""
+    """Delete an attachment. Whether received mail lets one go is switchable, as for adding."""
     call.require(WRITE_MAIL)
     with call.state.lock:
-        call.state.remove_attachment(message_of(call), _attachment_of(call))
+        message = message_of(call)
+        if not message.is_draft and not call.state.switches.attachments_from_received:
+            raise access_denied()
+        call.state.remove_attachment(message, _attachment_of(call))
     return Response(status_code=204)
 
 

@@ -295,6 +295,9 @@ class Switches:
         requests_per_window: Requests per app and mailbox in ten minutes.
         retry_after: Seconds in Retry-After where the concurrency is exceeded.
         attachments_to_received: Whether attachments may be added to received mail.
+        attachments_from_received: Whether attachments of received mail may be removed.
+        attachments_keep_identity: Whether an attachment that is added keeps its ``contentId`` and ``isInline``; False
+            is a store that takes what it is given for a plain file.
         batch_seconds: How long notifications for one address wait for more, to be sent together; 0 sends each alone.
     """
 
@@ -306,4 +309,6 @@ class Switches:
     requests_per_window: int = 10_000
     retry_after: int = 1
     attachments_to_received: bool = True
+    attachments_from_received: bool = True
+    attachments_keep_identity: bool = True
     batch_seconds: float = 0.0
