@@ -14,6 +14,7 @@
     ├── CursorExpired             changes since the cursor are no longer known; resync
     ├── MessageGone               the message was deleted or moved out of reach
     ├── VersionConflict           the message is not the one that was transformed any more
+    ├── NotCopyable               a copy would lose a part of the message
     ├── TooLarge                  over the provider's size limit
     ├── WriteNotVerified          written, but what came back is not what was meant
     └── MisconfiguredClient       our own credential or setting is wrong; not the tenant's fault
@@ -86,6 +87,10 @@ class MessageGone(ConnectorError):
 
 class VersionConflict(ConnectorError):
     """The message changed since it was fetched. Nothing was written."""
+
+
+class NotCopyable(ConnectorError):
+    """The message can only be replaced by a copy, and a copy would lose a part of it. Nothing was written."""
 
 
 class TooLarge(ConnectorError):

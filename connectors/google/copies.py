@@ -161,12 +161,7 @@ class CopyFinder:
         return marked is not None and hmac.compare_digest(marked.original_id.encode(), target.original.ref.id.encode())
 
     async def _trash(self, mailbox: Mailbox, message_id: str) -> None:
-        body = {"addLabelIds": [names.TRASH], "removeLabelIds": [names.INBOX]}
-        request = self._client.gmail.messages.modify(userId=mailbox.address, id=message_id, body=body)
-        try:
-            await self._client.mail(mailbox, request, "moving a superseded copy to the trash")
-        except MessageGone:
-            return
+        await discard(self._client, mailbox, message_id)
 
     async def _added_since(self, target: Target) -> _Seen | None:
         """What happened to the thread since the original was fetched; None where history cannot tell.
@@ -230,6 +225,16 @@ class CopyFinder:
         if target.mark:
             return f"o={target.original.ref.id};" in headers.get(marker.NAME.lower(), "")
         return headers.get("message-id", "") == target.original.internet_message_id
+
+
+async def discard(client: GoogleClient, mailbox: Mailbox, message_id: str) -> None:
+    """Move a copy of ours to the trash; one that is there or gone is fine."""
+    body = {"addLabelIds": [names.TRASH], "removeLabelIds": [names.INBOX]}
+    request = client.gmail.messages.modify(userId=mailbox.address, id=message_id, body=body)
+    try:
+        await client.mail(mailbox, request, "moving a superseded copy to the trash")
+    except MessageGone:
+        return
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from email.message import Message
 from typing import Any, TypeVar
 
 from connectors.base.errors import Unavailable
-from connectors.base.types import FetchedMessage, Mailbox, MessageRef, MimeContent, Trait
+from connectors.base.types import CopyMark, FetchedMessage, Mailbox, MessageRef, MimeContent, Trait
 from connectors.google import labels as names
 from connectors.google.client import GoogleClient
 from connectors.google.marker import MarkerKeys
@@ -141,6 +141,7 @@ def to_fetched(message: RawMessage, mailbox: Mailbox, keys: MarkerKeys) -> Fetch
         places=message.labels,
         is_read=names.UNREAD not in message.labels,
         extra=json.dumps(message.classification) if message.classification else "",
+        copy=CopyMark(marked.original_id) if marked else None,
     )
 
 

@@ -1,0 +1,170 @@
+"""Finding the copy of a message that an earlier, interrupted try has made."""
+
+from __future__ import annotations
+
+import hmac
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from connectors.base.types import BodyContent, CopyMark, FetchedMessage, Mailbox, MessageRef, Replacement
+from connectors.base.verify import Verification, verify_body
+from connectors.microsoft import folders as names
+from connectors.microsoft import marks
+from connectors.microsoft.client import GraphClient
+from connectors.microsoft.copy_parts import EXPAND, SELECT
+from connectors.microsoft.fetch import body_content, extended, parse_time
+from connectors.microsoft.folders import FolderBook
+from connectors.microsoft.marks import MarkKeys
+
+_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be written in place of what.
+
+    Attributes:
+        change: The replacement.
+        content: The new body.
+        key: Idempotency key.
+    """
+
+    change: Replacement
+    content: BodyContent
+    key: str
+
+    @property
+    def original(self) -> FetchedMessage:
+        """The message to be replaced."""
+        return self.change.original
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Whose mailbox it is in."""
+        return self.change.original.ref.mailbox
+
+    def compare(self, message: dict[str, Any]) -> Verification:
+        """How the message's body compares with the one to be written."""
+        got = body_content(message.get("body") or {})
+        return verify_body(self.content, got, self.change.expected_links, self.change.replaced_links)
+
+
+class CopySearch:
+    """Tells our copies of one message from everything else.
+
+    Args:
+        client: Sends the calls.
+        book: Folders.
+        keys: Secrets of the marker.
+    """
+
+    def __init__(self, client: GraphClient, book: FolderBook, keys: MarkKeys) -> None:
+        self._client = client
+        self._book = book
+        self._keys = keys
+        self._uncertain: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+
+    # ---- creations of which nobody knows whether they took effect
+
+    def is_uncertain(self, target: Target) -> bool:
+        """Whether a creation by this process got no answer."""
+        return _name(target) in self._uncertain
+
+    def set_uncertain(self, target: Target) -> None:
+        """Remember that: it may arrive late."""
+        self._uncertain[_name(target)] = None
+        while len(self._uncertain) > _REMEMBERED:
+            self._uncertain.popitem(last=False)
+
+    def set_certain(self, target: Target) -> None:
+        """Forget it: the answer came."""
+        self._uncertain.pop(_name(target), None)
+
+    # ---- searching
+
+    async def in_bin(self, mailbox: Mailbox, message: dict[str, Any]) -> bool:
+        """Whether a message is among the deleted items."""
+        known = await self._book.well_known(mailbox.id)
+        return known.name_of(str(message.get("parentFolderId") or "")) == names.DELETED
+
+    def is_ours(self, target: Target, message: dict[str, Any]) -> bool:
+        """Whether this is a copy that we made of this original, whatever it holds."""
+        if not target.change.mark or message.get("id") == target.original.ref.id:
+            return False
+        marked = self._mark_of(target.mailbox, message)
+        if marked is None:
+            return False
+        return hmac.compare_digest(marked.original_id.encode(), target.original.ref.id.encode())
+
+    def _mark_of(self, mailbox: Mailbox, message: dict[str, Any]) -> CopyMark | None:
+        return self._keys.read(mailbox.id, lambda name: extended(message, name))
+
+    async def find(self, target: Target) -> tuple[dict[str, Any] | None, list[str]]:
+        """The copy that an earlier try made, and the ids of others of ours that should not be there.
+
+        A copy without our marker (a restored message has none) is known by having the Message-ID and what was to be
+        written, and by being younger than the message it replaces.
+        """
+        found: dict[str, Any] | None = None
+        superfluous: list[str] = []
+        was_in_bin = await self.in_bin(target.mailbox, {"parentFolderId": (*target.original.places, "")[0]})
+        for message in await self._candidates(target):
+            if not was_in_bin and await self.in_bin(target.mailbox, message):
+                continue
+            right = message.get("isDraft") is not True and target.compare(message).ok
+            if found is None and right:
+                found = message
+            elif target.change.mark:
+                superfluous.append(str(message["id"]))
+        return found, superfluous
+
+    async def others(self, target: Target, kept: str) -> list[str]:
+        """Ids of our copies of this original beside the one that is kept, outside of the bin."""
+        if not target.change.mark:
+            return []
+        return [
+            str(message["id"])
+            for message in await self._candidates(target)
+            if message["id"] != kept and not await self.in_bin(target.mailbox, message)
+        ]
+
+    async def _candidates(self, target: Target) -> list[dict[str, Any]]:
+        original = target.original
+        if target.change.mark:
+            tags = self._keys.tags(target.mailbox.id, original.ref.id)
+            any_of = (
+                f"singleValueExtendedProperties/any(ep: ep/id eq '{marks.COPY}' and ep/value eq '{tag}')"
+                for tag in tags
+            )
+            seen = await self._ask(target.mailbox, " or ".join(any_of))
+            return [message for message in seen if self.is_ours(target, message)]
+        if not original.internet_message_id:
+            return []
+        quoted = original.internet_message_id.replace("'", "''")
+        seen = await self._ask(target.mailbox, f"internetMessageId eq '{quoted}'")
+        replaced = next((message for message in seen if message.get("id") == original.ref.id), None)
+        since = parse_time(replaced.get("createdDateTime")) if replaced is not None else None
+        return [
+            message
+            for message in seen
+            if message.get("id") != original.ref.id
+            and self._mark_of(target.mailbox, message) is None
+            and (made := parse_time(message.get("createdDateTime"))) is not None
+            and since is not None
+            and made >= since
+        ]
+
+    async def _ask(self, mailbox: Mailbox, condition: str) -> list[dict[str, Any]]:
+        info = self._client.requests.messages_where(mailbox.id, condition, SELECT, EXPAND)
+        reply = await self._client.call(info, mailbox=mailbox.id, read=True, what="looking for an earlier copy")
+        return [message for message in reply.values if isinstance(message.get("id"), str)]
+
+
+def as_ref(target: Target, identity: str) -> MessageRef:
+    """A message of the target's mailbox."""
+    return MessageRef(target.mailbox, identity)
+
+
+def _name(target: Target) -> tuple[str, str, str]:
+    return target.mailbox.id, target.original.ref.id, target.key
