@@ -62,6 +62,10 @@ def new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, obj
     flags = extended.pop("integer 0xe07", None)
     received = _time(extended.pop("systemtime 0xe06", None), now)
     sent = _time(extended.pop("systemtime 0x39", None), received)
+    if call.state.switches.creation_takes_times_only and any(not name.startswith("String {") for name in extended):
+        raise bad_request("The extended property attribute combination is invalid.", "ErrorInvalidPropertySet")
+    index = extended.pop("binary 0x71", None)
+    tracked = extended.pop("boolean 0x3016", "").lower() == "true"
     content_type, content = read_body(body["body"]) if "body" in body else ("text", "")
     message_id = str(body.get("internetMessageId") or f"<{call.state.random.randbytes(12).hex()}@emulator.invalid>")
     message = Message(
@@ -84,13 +88,15 @@ def new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, obj
         body_type=content_type,
         body="",
         internet_message_id=message_id,
-        conversation_id=ids.conversation_id(message_id),
+        conversation_id=_conversation(call, user_id, index if tracked else None) or ids.conversation_id(message_id),
         headers=_custom_headers(body.get("internetMessageHeaders")),
         importance=str(body.get("importance") or "normal").lower(),
         categories=[str(each) for each in _list(body.get("categories"))],
+        flag=str(as_mapping(body.get("flag")).get("flagStatus", "notFlagged")),
+        inference=str(body.get("inferenceClassification") or "focused"),
         is_read=body.get("isRead") is True,
         # Bit 3 of PidTagMessageFlags is mfUnsent; bit 0 is mfRead.
-        is_draft=flags is None or bool(int(flags) & 0x8),
+        is_draft=call.state.switches.creation_makes_drafts or flags is None or bool(int(flags) & 0x8),
         attachments=[read_attachment(call.state, as_mapping(each)) for each in _list(body.get("attachments"))],
         extended=extended,
     )
@@ -98,6 +104,14 @@ def new_message(call: Call, user_id: str, folder: Folder, body: Mapping[str, obj
         message.is_read = message.is_read or bool(int(flags) & 0x1)
     call.state.set_body(message, content_type, content)
     return message
+
+
+def _conversation(call: Call, user_id: str, index: str | None) -> str | None:
+    """The conversation of the mailbox that a tracked PidTagConversationIndex names ([MS-OXOMSG] 2.2.1.2, 2.2.1.4)."""
+    if index is None:
+        return None
+    held = call.state.messages_of(user_id)
+    return next((each.conversation_id for each in held if render.conversation_index(each) == index), None)
 
 
 def _custom_headers(value: object) -> list[tuple[str, str]]:

@@ -298,6 +298,8 @@ class Switches:
         attachments_from_received: Whether attachments of received mail may be removed.
         attachments_keep_identity: Whether an attachment that is added keeps its ``contentId`` and ``isInline``; False
             is a store that takes what it is given for a plain file.
+        creation_makes_drafts: A created message is a draft whatever its flags say: that they count is not documented.
+        creation_takes_times_only: Creation refuses extended properties other than flags, times and named ones.
         batch_seconds: How long notifications for one address wait for more, to be sent together; 0 sends each alone.
     """
 
@@ -311,4 +313,6 @@ class Switches:
     attachments_to_received: bool = True
     attachments_from_received: bool = True
     attachments_keep_identity: bool = True
+    creation_makes_drafts: bool = False
+    creation_takes_times_only: bool = False
     batch_seconds: float = 0.0

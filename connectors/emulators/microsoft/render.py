@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from connectors.emulators.microsoft import bodies, ids
 from connectors.emulators.microsoft.model import Address, Attachment, Folder, Group, Message, Person, Tenant
-from connectors.emulators.microsoft.odata import split_expand
+from connectors.emulators.microsoft.odata import EXTENDED, short_property, split_expand
 from connectors.emulators.microsoft.state import MicrosoftState
 
 Json = dict[str, object]
@@ -78,6 +78,11 @@ def etag(message: Message) -> str:
     return f'W/"{ids.change_key(message.change)}"'
 
 
+def conversation_index(message: Message) -> str:
+    """``conversationIndex``: the same for all messages of a conversation here ([MS-OXOMSG] 2.2.1.3 adds times)."""
+    return base64.b64encode(message.conversation_id.encode()[:34]).decode()
+
+
 def _recipient(address: Address | None) -> Json | None:
     return None if address is None else {"emailAddress": {"name": address.name, "address": address.address}}
 
@@ -113,7 +118,7 @@ _FIELDS: dict[str, Callable[[Message, Preferences], object]] = {
     "importance": lambda message, _: message.importance,
     "parentFolderId": lambda message, _: message.folder_id,
     "conversationId": lambda message, _: message.conversation_id,
-    "conversationIndex": lambda message, _: base64.b64encode(message.conversation_id.encode()[:22]).decode(),
+    "conversationIndex": lambda message, _: conversation_index(message),
     "isDeliveryReceiptRequested": lambda _, __: False,
     "isReadReceiptRequested": lambda _, __: False,
     "isRead": lambda message, _: message.is_read,
@@ -183,6 +188,14 @@ def render_message(message: Message, prefer: Preferences, select: str | None = N
     return out
 
 
+_BY_HEADER = {
+    # [MS-OXCMAIL] 2.1.3.2.15 and 2.1.3.2.5, 2.1.3.2.6
+    "list-unsubscribe": "String 0x1045",
+    "references": "String 0x1039",
+    "in-reply-to": "String 0x1042",
+}
+
+
 def _extended(message: Message, options: str) -> list[Json]:
     """Extended properties asked for by ``$filter=id eq '<id>'``, joined by ``or``.
 
@@ -190,15 +203,13 @@ def _extended(message: Message, options: str) -> list[Json]:
     """
     known = {"String 0x001A": message.message_class, **message.extended}
     for name, value in message.headers:
-        if name.lower() == "list-unsubscribe":  # [MS-OXCMAIL] 2.1.3.2.15
-            known["String 0x1045"] = value
+        if name.lower() in _BY_HEADER:
+            known[_BY_HEADER[name.lower()]] = value
     by_name = {name.lower(): name for name in known}
     found: list[Json] = []
     for wanted in re.findall(r"id\s+eq\s+'([^']*)'", options):
-        # Property ids compare as type and number: "String 0x1A" and "String 0x001A" are one.
-        short = re.sub(r"0x0*", "0x", wanted.lower())
         for name in by_name:
-            if re.sub(r"0x0*", "0x", name) == short:
+            if short_property(name) == short_property(wanted):
                 found.append({"id": by_name[name].replace("0x00", "0x"), "value": known[by_name[name]]})
     return found
 
@@ -309,6 +320,8 @@ def getter(message: Message) -> Callable[[str], object]:
     """Property values of a message for filters."""
 
     def get(name: str) -> object:
+        if name == EXTENDED:
+            return message.extended
         return SORTABLE[name](message)
 
     return get
