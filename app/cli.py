@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import sources_command
+from app.commands import sources
+from app.commands.bar import progress_bar
 from app.kit.crypto import KeyRing
 from app.kit.errors import PosternError, Refused
 from app.settings import Settings, load_settings
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 
-app.add_typer(sources_command.app)
+app.add_typer(sources.app)
 
 
 @app.command("run")
@@ -75,11 +75,11 @@ def transform(
     ] = None,
 ) -> None:
     """Rewrite the links of messages, offline. What tokens cannot carry is written beside as NAME.undo."""
-    from app.offline import message_files, transform_files
+    from app.commands.files import message_files, transform_files
 
     settings = load_settings()
     _check_gateway(gateway)
-    with _progress("Transforming") as progress:
+    with progress_bar(Console(stderr=True), stays=False) as progress:
         task = progress.add_task("Transforming", total=sum(1 for _ in message_files(source)))
         done = transform_files(
             source,
@@ -100,9 +100,9 @@ def restore(
     report: Annotated[Path | None, typer.Option("--json", help="Write a report here.")] = None,
 ) -> None:
     """Give messages their original links back, offline."""
-    from app.offline import message_files, restore_files
+    from app.commands.files import message_files, restore_files
 
-    with _progress("Restoring") as progress:
+    with progress_bar(Console(stderr=True), stays=False) as progress:
         task = progress.add_task("Restoring", total=sum(1 for _ in message_files(source)))
         done = restore_files(source, target, _keys(load_settings()), lambda: progress.advance(task))
     _finish(done.as_json(), report)
@@ -170,7 +170,7 @@ def inspect_url_command(
     lists = installed_lists(feed or settings.feed_file, settings.data_dir)
     inspection: Inspection | WhatIf
     if tenant is not None:
-        from app.what_if_command import ask_what_if
+        from app.commands.what_if import ask_what_if
 
         inspection = asyncio.run(ask_what_if(settings, lists, url, tenant, user, received))
     elif user is not None or received is not None:
@@ -195,7 +195,8 @@ def restore_mail(
     """Give delivered mail its original links back, in the mailboxes. Shows progress; can be left and come back to."""
     import asyncio
 
-    from app.restore_command import Scope, restore_and_wait
+    from app.commands.restore import restore_and_wait
+    from app.commands.scope import Scope
 
     chosen = [
         Scope("message", str(message)) if message is not None else None,
@@ -222,8 +223,8 @@ def backfill_command(
     """Protect mail that came before protection was switched on. Can be left and come back to (`postern runs`)."""
     import asyncio
 
-    from app.backfill_command import backfill_and_wait
-    from app.restore_command import Scope
+    from app.commands.backfill import backfill_and_wait
+    from app.commands.scope import Scope
 
     chosen = [
         Scope("mailbox", mailbox) if mailbox else None,
@@ -255,7 +256,7 @@ def offboard_command(
     """Restore everything, then delete all that is kept of an organisation; prints the receipt."""
     import asyncio
 
-    from app.offboard_command import Choice, offboard_and_wait
+    from app.commands.offboard import Choice, offboard_and_wait
 
     def ask_name(what: str) -> str:
         if confirm is not None:
@@ -277,7 +278,7 @@ def runs_command(
     """List the latest backfills and restores with their progress."""
     import asyncio
 
-    from app.backfill_command import show_runs
+    from app.commands.backfill import show_runs
 
     asyncio.run(show_runs(load_settings(), tenant))
 
@@ -338,18 +339,6 @@ def _check_gateway(gateway: str) -> None:
     parts = urlsplit(gateway)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise PosternError(f"--gateway wants an address such as https://gw.example, not {gateway!r}.")
-
-
-def _progress(title: str) -> Progress:
-    return Progress(
-        TextColumn(title),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
 
 
 def _finish(report: dict[str, Any], path: Path | None) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from app.commands.files import OfflineReport, restore_files, transform_files
 from app.kit.crypto import KeyRing
 from app.kit.errors import Refused
-from app.offline import OfflineReport, restore_files, transform_files
 
 KEYS = KeyRing({1: bytes(range(32))})
 MESSAGE = (

@@ -11,11 +11,11 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import update
 
-from app.backfill_command import backfill_and_wait, duration, show_runs
+from app.commands.backfill import backfill_and_wait, duration, show_runs
+from app.commands.offboard import Choice, offboard_and_wait
+from app.commands.scope import Scope
 from app.kit.errors import NotFound, Refused
 from app.kit.postgres import DatabaseUrls
-from app.offboard_command import Choice, offboard_and_wait
-from app.restore_command import Scope
 from app.settings import Settings
 from app.tenants.models import Domain, Tenant
 from tests.integration.protection.jobs import work_off

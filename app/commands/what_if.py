@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 
 from app.bootstrap import database_urls
+from app.commands.scope import find_tenant
 from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.errors import NotFound
 from app.protection.models import MailboxRow
 from app.protection.what_if import WhatIf, what_if
-from app.restore_command import find_tenant
 from app.settings import Settings
 from app.tenants.actor import cli_actor
 from app.verdicts.judge import InlineSource

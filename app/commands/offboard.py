@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from app.bootstrap import database_urls, keyring
+from app.commands.bar import progress_bar
+from app.commands.scope import find_tenant
 from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.kit.errors import NotFound
@@ -24,7 +25,6 @@ from app.protection.offboarding import (
     retry_offboarding,
 )
 from app.protection.receipt import receipt_token
-from app.restore_command import find_tenant
 from app.settings import Settings
 from app.tenants.actor import cli_actor
 
@@ -109,15 +109,7 @@ async def _begin(
 
 
 async def _watch(console: Console, database: Database, receipt_id: uuid.UUID) -> bool:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("Waiting", total=None)
         while True:
             async with database.untenanted() as session:

@@ -5,30 +5,22 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import Progress
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from app.bootstrap import database_urls
+from app.commands.bar import progress_bar
+from app.commands.scope import Scope, find_tenant, target_of
 from app.kit.db import Database
 from app.kit.errors import NotFound
-from app.protection.models import MailboxRow, RestoreRun
+from app.protection.models import RestoreRun
 from app.protection.restore import to_restore
 from app.protection.service import request_restore
 from app.settings import Settings
 from app.tenants.actor import cli_actor
 
 _LOOK_SECONDS = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What to restore: ``message``, ``mailbox``, ``domain`` or ``tenant``, and which."""
-
-    kind: str
-    target: str
 
 
 async def restore_and_wait(
@@ -65,38 +57,8 @@ async def restore_and_wait(
             await database.close()
 
 
-async def find_tenant(database: Database, tenant: str) -> tuple[uuid.UUID, str]:
-    """The organisation of that name, provider tenant id or id of ours; and its name.
-
-    Raises:
-        NotFound: There is none, or more than one.
-    """
-    async with database.untenanted() as session:
-        rows = (await session.execute(text("SELECT tenant_id, name, external_id FROM postern_tenants()"))).all()
-    found = [row for row in rows if tenant in (str(row.tenant_id), row.name, row.external_id)]
-    if len(found) != 1:
-        known = ", ".join(sorted(row.name for row in rows)) or "none"
-        raise NotFound(f"There is not exactly one organisation {tenant!r}. Known: {known}. Nothing was started.")
-    return found[0].tenant_id, found[0].name
-
-
-async def target_of(database: Database, tenant_id: uuid.UUID, scope: Scope) -> str:
-    """A scope's target as runs store it: a mailbox by its number.
-
-    Raises:
-        NotFound: There is no such mailbox.
-    """
-    if scope.kind != "mailbox":
-        return scope.target
-    async with database.tenant(tenant_id) as session:
-        found = await session.scalar(select(MailboxRow.id).where(MailboxRow.address == scope.target.lower()))
-    if found is None:
-        raise NotFound(f"There is no mailbox {scope.target}. Nothing was started.")
-    return str(found)
-
-
 async def _watch(console: Console, database: Database, tenant_id: uuid.UUID, run_id: int) -> None:
-    with Progress(console=console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("Restoring", total=None)
         while True:
             async with database.tenant(tenant_id) as session:

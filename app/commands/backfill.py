@@ -7,16 +7,16 @@ import uuid
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sqlalchemy import select
 
 from app.bootstrap import database_urls
+from app.commands.bar import progress_bar
+from app.commands.scope import Scope, find_tenant, target_of
 from app.kit.clock import utc_now
 from app.kit.db import Database
 from app.protection.backfill import BackfillProgress, backfill_extent, backfill_progress, request_backfill
 from app.protection.models import RestoreRun
-from app.restore_command import Scope, find_tenant, target_of
 from app.settings import Settings
 from app.tenants.actor import cli_actor
 
@@ -77,15 +77,7 @@ async def backfill_and_wait(
 
 async def _watch(console: Console, database: Database, tenant_id: uuid.UUID, run_id: int) -> bool:
     console.print(f"Backfill {run_id} is under way. You may leave: it goes on, and `postern runs` shows it.")
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("Counting", total=None)
         while True:
             async with database.tenant(tenant_id) as session:
