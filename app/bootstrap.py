@@ -100,13 +100,13 @@ class LoadedProviders:
             current, *older = (
                 self._keys.derive(number, "marker", grant.tenant_id.bytes) for number in self._keys.numbers
             )
-            options: dict[str, Any] = {"marker_key": current, "http": self._http(grant.provider)}
+            options: dict[str, Any] = {
+                "marker_key": current,
+                "older_marker_keys": tuple(older),
+                "http": self._http(grant.provider),
+            }
             if grant.provider is Provider.GOOGLE:
-                options |= {
-                    "admin_address": grant.admin_address,
-                    "customer": grant.organisation_id,
-                    "older_marker_keys": tuple(older),
-                }
+                options |= {"admin_address": grant.admin_address, "customer": grant.organisation_id}
             make = registry.load(grant.provider, "connector")
             self._connectors[grant] = make(self._config(grant.provider), grant.external_id, **options)
         return self._connectors[grant]

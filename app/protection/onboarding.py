@@ -22,6 +22,7 @@ from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
 from app.protection import service
 from app.protection.choosing import first_refresh
+from app.protection.copying import with_choice
 from app.protection.providers import Providers, TenantGrant
 from app.protection.reach import protected_mailboxes
 from app.protection.roster import bind_organisation
@@ -152,7 +153,7 @@ async def connect(
     # The probe talks to the provider: no transaction is held meanwhile.
     address = admin_address if first else tenant.admin_address
     grant = grant_of(tenant, address)
-    checks = await probe(providers, grant)
+    checks = with_choice(await probe(providers, grant), tenant.settings)
     if sufficient(checks):
         await bind_organisation(database, grant, await _organisation(providers, grant))
     async with database.tenant(actor.tenant_id) as session:
@@ -194,7 +195,7 @@ async def check_again(database: Database, providers: Providers, actor: Actor, no
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _read(session, actor)
         known = await protected_mailboxes(session)
-    checks = await probe(providers, grant_of(tenant), known)
+    checks = with_choice(await probe(providers, grant_of(tenant), known), tenant.settings)
     async with database.tenant(actor.tenant_id) as session:
         tenant = await _locked(session, actor)
         _store(tenant, checks, now)

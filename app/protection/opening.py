@@ -24,7 +24,8 @@ from connectors.base.types import Provider
 _MAILBOX_COLUMNS = tuple(MailboxRow.__table__.columns.keys())
 _TENANT = (
     "SELECT no, provider, external_id, admin_address, status, name, (settings -> 'gateway')::text, "
-    "(settings -> 'delivery')::text, organisation_id FROM tenants WHERE tenant_id = %s"
+    "(settings -> 'delivery')::text, organisation_id, settings ->> 'copy_if_refused' = 'true' "
+    "FROM tenants WHERE tenant_id = %s"
 )
 _MAILBOX = f"SELECT {', '.join(_MAILBOX_COLUMNS)} FROM mailboxes WHERE tenant_id = %s AND id = %s"  # noqa: S608
 _DOMAINS = "SELECT name, protected, dry_run, protect_since FROM domains WHERE tenant_id = %s ORDER BY name"
@@ -42,6 +43,7 @@ class Opened:
         domain: The mailbox's domain, for reading only; None where it is not one of the tenant's.
         policy: The tenant's lists and domains.
         options: How the tenant wants links treated.
+        copy_if_refused: Whether a copy may replace a message that the provider does not let be changed.
         unfinished: Messages that an earlier try left half way.
     """
 
@@ -51,6 +53,7 @@ class Opened:
     domain: Domain | None
     policy: PolicySnapshot
     options: DeliveryOptions
+    copy_if_refused: bool
     unfinished: list[journal.Unfinished]
 
     def closed(self) -> str:
@@ -79,6 +82,7 @@ class Opened:
             since=self.domain.protect_since,
             dry_run=self.domain.dry_run,
             options=self.options,
+            copy_if_refused=self.copy_if_refused,
         )
 
 
@@ -99,7 +103,7 @@ async def read_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
     )
     if not tenants:
         raise LookupError(f"no tenant {tenant_id}")
-    number, provider, external_id, admin, status, name, gateway, delivery, organisation_id = tenants[0]
+    number, provider, external_id, admin, status, name, gateway, delivery, organisation_id, copies = tenants[0]
     row = MailboxRow(**dict(zip(_MAILBOX_COLUMNS, mailboxes[0], strict=True))) if mailboxes else None
     own = [
         Domain(tenant_id=tenant_id, name=each, protected=protected, dry_run=dry_run, protect_since=since)
@@ -114,6 +118,7 @@ async def read_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         domain=own[0] if own else None,
         policy=_snapshot(tenant_id, number, name, gateway, tuple(rules), names),
         options=_options(delivery),
+        copy_if_refused=bool(copies),
         unfinished=journal.unfinished(unfinished),
     )
 

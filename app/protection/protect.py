@@ -42,6 +42,7 @@ from connectors.base.errors import (
     MailboxUnavailable,
     MessageGone,
     MisconfiguredClient,
+    NotCopyable,
     PermissionMissing,
     Throttled,
     TooLarge,
@@ -85,6 +86,7 @@ class MailboxWork:
         since: Mail received before is left alone.
         dry_run: Only record what would be done.
         options: How the tenant wants links treated.
+        copy_if_refused: Whether a copy may replace a message that the provider does not let be changed.
     """
 
     grant: TenantGrant
@@ -95,11 +97,17 @@ class MailboxWork:
     since: datetime
     dry_run: bool
     options: DeliveryOptions
+    copy_if_refused: bool = False
 
     @property
     def tenant_id(self) -> uuid.UUID:
         """The tenant."""
         return self.grant.tenant_id
+
+    @property
+    def may_copy(self) -> bool:
+        """Whether a copy may stand beside a message whose writing was begun."""
+        return self.copy_if_refused or self.connector.capabilities.replace_mode is not ReplaceMode.EDIT_IN_PLACE
 
 
 async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pending) -> None:
@@ -125,6 +133,9 @@ async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pend
             return
         except TooLarge:
             await _finish(runtime, work, message.id, MessageState.SKIPPED, "too_large")
+            return
+        except NotCopyable:
+            await _finish(runtime, work, message.id, MessageState.SKIPPED, "not_copyable")
             return
         except Transient as error:
             # The mailbox itself answered before (see sync), so it may be this message that the provider
@@ -219,7 +230,8 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
         return
     copy = await _whole_copy(runtime, work, row)
     if copy is not None:
-        await _replace(runtime, work, message_id, Replacement(original, copy.content), resume_state(row))
+        whole = Replacement(original, copy.content, copy_if_refused=work.copy_if_refused)
+        await _replace(runtime, work, message_id, whole, resume_state(row))
         return
     begun = row.state == MessageState.WRITING
     await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row), begun=begun)
@@ -282,7 +294,7 @@ async def _protect_fetched(
 
     result = await _with_opener(runtime, work, message_id, transformed)
     final = _nothing_to_write(result, work.dry_run)
-    if begun and work.connector.capabilities.replace_mode is not ReplaceMode.EDIT_IN_PLACE:
+    if begun and work.may_copy:
         final = None  # a copy may stand beside the original: replacing goes on, though nothing in it may change
     about |= journal.link_values(result)
     found = journal.storing_links(work.tenant_id, message_id, result, minter.payloads)
@@ -299,6 +311,7 @@ async def _protect_fetched(
         content=new_content,
         expected_links=tuple(dict.fromkeys(link.gateway_url for link in result.links if link.gateway_url)),
         replaced_links=tuple(
+        copy_if_refused=work.copy_if_refused,
             dict.fromkeys(link.link.url for link in result.links if link.gateway_url and link.link.source)
         ),
     )
@@ -325,7 +338,7 @@ async def _skip(
 async def _replace(
     runtime: Runtime, work: MailboxWork, message_id: int, replacement: Replacement, resume: ReplaceState | None
 ) -> None:
-    steps = StepRecorder(runtime, work, message_id, "protect")
+    steps = StepRecorder(runtime, work, message_id, replacement.original.ref.id, "protect")
     done = await work.connector.replace(replacement, f"protect:{message_id}", steps, resume)
     content = done.content or replacement.content
     await _close(runtime, work, message_id, done.ref.id, done.version, content, steps.unwritten, done.normalised)
@@ -350,12 +363,15 @@ class StepRecorder:
     counts as removed by us once the copy was verified.
     """
 
-    def __init__(self, runtime: Runtime, work: MailboxWork, message_id: int, journey: str) -> None:
+    def __init__(
+        self, runtime: Runtime, work: MailboxWork, message_id: int, replaced_id: str, journey: str
+    ) -> None:
         self._runtime = runtime
         self._work = work
         self._message_id = message_id
         self._journey = journey
         self.unwritten: tuple[tuple[str, dict[str, Any]], ...] = ()
+        self._replaced_id = replaced_id
 
     async def __call__(self, step: ReplaceState) -> None:
         """Record a step that has taken effect.
@@ -364,7 +380,7 @@ class StepRecorder:
             JobTakenOver: Another worker has the job by now; the step is not recorded.
         """
         event = journal.step_event(self._journey, step)
-        in_place = self._work.connector.capabilities.replace_mode is ReplaceMode.EDIT_IN_PLACE
+        in_place = step.new_id == self._replaced_id
         if in_place or (step.step is ReplaceStep.REMOVED and self._journey == "protect"):
             self.unwritten = (*self.unwritten, event)
             return

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.policy.service import load_snapshot
+from app.protection.copying import load_copies_chosen
 from app.protection.models import MailboxRow
 from app.protection.plan import load_options
 from app.protection.protect import MailboxWork
@@ -24,6 +25,7 @@ async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> M
         grant, _ = await grant_of(session, tenant_id)
         policy = await load_snapshot(session, tenant_id)
         options = await load_options(session)
+        copies = await load_copies_chosen(session)
     return MailboxWork(
         grant=grant,
         mailbox=to_mailbox(row),
@@ -33,6 +35,7 @@ async def any_work(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) -> M
         since=runtime.clock(),
         dry_run=False,
         options=options,
+        copy_if_refused=copies,
     )
 
 

@@ -105,9 +105,9 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
         exact = content_hash(content) == row.original_hash
         return await _restored(runtime, work, message_id, source, fetched.version, actor, exact=exact)
     before = rebuilt(content, result.content)
-    steps = StepRecorder(runtime, work, message_id, "restore")
+    steps = StepRecorder(runtime, work, message_id, source, "restore")
     done = await work.connector.replace(
-        Replacement(original=fetched, content=before, replaced_links=(), mark=False),
+        Replacement(fetched, before, mark=False, copy_if_refused=work.copy_if_refused),
         f"restore:{message_id}",
         steps,
         resume_state(row) if row.step_kind == "restore" else None,

@@ -11,6 +11,7 @@ from sqlalchemy import Select, delete, func, or_, select, update
 
 from app.protection import feed_tasks, long_tasks, onboarding, queue, subscriptions
 from app.protection.again import Again
+from app.protection.copying import with_choice
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX
 from app.protection.reach import any_work, protected_mailboxes
@@ -240,7 +241,7 @@ async def probe(runtime: Runtime, tenant_id: uuid.UUID) -> None:
         tenant = await session.get(Tenant, tenant_id)
         if tenant is None:
             return
-        tenant.checks = onboarding.checks_to_json(checks)
+        tenant.checks = onboarding.checks_to_json(with_choice(checks, tenant.settings))
         tenant.checked_at = runtime.clock()
     lost = next((check for check in checks if check.vital and check.status is CheckStatus.FAILED), None)
     if lost is not None:

@@ -65,6 +65,7 @@ class AccessCheck:
         remedy: One sentence of what to do; empty when passed.
         link: The exact page of the provider's admin centre, or empty.
         vital: Where it has failed, no mailbox can be read at all.
+        copies_do_without: It is for changing messages in place: where they may be replaced by copies, it need not pass.
     """
 
     key: str
@@ -73,6 +74,7 @@ class AccessCheck:
     remedy: str = ""
     link: str = ""
     vital: bool = False
+    copies_do_without: bool = False
 
 
 @dataclass(frozen=True, slots=True)

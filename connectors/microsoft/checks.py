@@ -114,6 +114,7 @@ def _role_check(which: str, roles: frozenset[str], link: str) -> AccessCheck:
         f'Choose "Grant admin consent" so that the application permission {which} is granted.',
         link,
         vital=which == MAIL_READ_WRITE,
+        copies_do_without=which == MAIL_ADVANCED,
     )
 
 

@@ -22,10 +22,11 @@ from connectors.emulators.microsoft.model import Switches
 from connectors.emulators.testing import Emulators, running_emulators
 from tests.contract.connectors.harness import ProviderHarness
 from tests.contract.connectors.harness_google import GoogleWorld
-from tests.contract.connectors.harness_microsoft import MicrosoftHarness
+from tests.contract.connectors.harness_microsoft import MicrosoftCopiesHarness, MicrosoftHarness
 
 HARNESSES = {
     "microsoft": "tests.contract.connectors.harness_microsoft:MicrosoftHarness",
+    "microsoft_copies": "tests.contract.connectors.harness_microsoft:MicrosoftCopiesHarness",
     "google": "tests.contract.connectors.harness_google:GoogleHarness",
 }
 _numbers = itertools.count(1)
@@ -71,6 +72,16 @@ def world(created: GoogleWorld) -> GoogleWorld:
     """The module's Google Workspace organisation, as it was at the beginning."""
     created.reset()
     return created
+
+
+@pytest.fixture
+async def copies(emulators: Emulators) -> AsyncIterator[MicrosoftCopiesHarness]:
+    """The same without the advanced permission, where messages are replaced by copies."""
+    made = MicrosoftCopiesHarness(emulators, next(_numbers))
+    yield made
+    made.clear()
+    emulators.world.microsoft.switches = Switches()
+    await made.aclose()
 
 
 @dataclass

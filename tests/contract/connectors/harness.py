@@ -61,6 +61,10 @@ class ProviderHarness(Protocol):
         """Which provider."""
 
     @property
+    def makes_copies(self) -> bool:
+        """Whether messages are replaced by copies here, and not edited in place."""
+
+    @property
     def connector(self) -> MailboxConnector:
         """The connector under test."""
 
@@ -163,6 +167,7 @@ def protect(harness: ProviderHarness, message: FetchedMessage) -> Replacement:
         harness.with_link(message, OLD_LINK, NEW_LINK),
         expected_links=(NEW_LINK,),
         replaced_links=(OLD_LINK,),
+        copy_if_refused=harness.makes_copies,
     )
 
 
@@ -174,6 +179,7 @@ def restore(harness: ProviderHarness, message: FetchedMessage) -> Replacement:
         expected_links=(OLD_LINK,),
         replaced_links=(NEW_LINK,),
         mark=False,
+        copy_if_refused=harness.makes_copies,
     )
 
 

@@ -231,6 +231,7 @@ class GoogleHarness:
     """Implements :class:`tests.contract.connectors.harness.ProviderHarness`."""
 
     provider = Provider.GOOGLE
+    makes_copies = True
 
     def __init__(self, emulators: Emulators, number: int) -> None:
         self.emulators = emulators

@@ -28,6 +28,7 @@ from connectors.microsoft.folders import QUARANTINE_NAME
 from connectors.microsoft.notifications import MicrosoftNotifications
 from tests.contract.connectors.harness import QUICK, Call, Weather, quick_http
 
+MARKER_KEY = bytes(range(32))
 _KINDS = {
     Weather.THROTTLED: FaultKind.THROTTLE,
     Weather.UNAVAILABLE: FaultKind.UNAVAILABLE,
@@ -54,6 +55,7 @@ class MicrosoftHarness:
     """Implements :class:`tests.contract.connectors.harness.ProviderHarness`."""
 
     provider = Provider.MICROSOFT
+    makes_copies = False
 
     def __init__(self, emulators: Emulators, number: int) -> None:
         self.emulators = emulators
@@ -85,7 +87,7 @@ class MicrosoftHarness:
         """See the protocol; ``changes`` are of the configuration."""
         http = quick_http(policy)
         self._https.append(http)
-        return MicrosoftConnector(self.config(**changes), self.tenant.id, http=http)
+        return MicrosoftConnector(self.config(**changes), self.tenant.id, marker_key=MARKER_KEY, http=http)
 
     def may_read_groups(self) -> None:
         """See the protocol."""
@@ -204,6 +206,28 @@ class MicrosoftHarness:
         """See the protocol."""
         for http in self._https:
             await http.aclose()
+
+
+class MicrosoftCopiesHarness(MicrosoftHarness):
+    """An organisation after 31 December 2026 without the advanced permission, whose administrator chose copies."""
+
+    makes_copies = True
+
+    def __init__(self, emulators: Emulators, number: int) -> None:
+        super().__init__(emulators, number)
+        self.grant_only("Mail.ReadWrite", "User.Read.All")
+
+    def make(self, weather: Weather, call: Call, times: int | None = 1, retry_after: float = 0.05) -> None:
+        """See the protocol: what writes is the creation of the copy."""
+        if call is not Call.WRITE_MESSAGE:
+            super().make(weather, call, times, retry_after)
+            return
+        path = r"/graph/v1\.0/users/[^/]+/mailFolders/[^/]+/messages$"
+        self.emulators.world.faults.add(FaultRule(_KINDS[weather], path, "POST", limit=times, retry_after=retry_after))
+
+    def forbid_writing(self) -> None:
+        """See the protocol: nothing is left but the directory."""
+        self.grant_only("User.Read.All")
 
 
 def _mailbox(person: Person) -> Mailbox:

@@ -70,6 +70,8 @@ async def test_it_is_a_mailbox_connector(harness: ProviderHarness) -> None:
 
 
 async def test_all_access_checks_pass_where_everything_is_granted(harness: ProviderHarness) -> None:
+    if harness.provider is Provider.MICROSOFT and harness.makes_copies:
+        pytest.skip("not everything is granted where messages are replaced by copies")
     checks = await harness.connector.check_access()
 
     assert {check.status for check in checks} <= {CheckStatus.PASSED, CheckStatus.SKIPPED}
