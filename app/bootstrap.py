@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from app.kit.connections import pool_size
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.kit.errors import ConfigurationError
@@ -202,7 +203,7 @@ def _google_config(settings: Settings) -> Any:
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, urls: DatabaseUrls, stopping: asyncio.Event | None = None
+    settings: Settings, urls: DatabaseUrls, stopping: asyncio.Event | None = None, role: str = "console"
 ) -> AsyncIterator[Runtime]:
     """Open what the roles work with, and close it again.
 
@@ -210,12 +211,13 @@ async def open_runtime(
         settings: The process's settings.
         urls: Addresses of the database.
         stopping: Set when the process is asked to stop.
+        role: Whose share of the database's connections.
 
     Raises:
         ConfigurationError: A key is weak, or the database role is above row-level security.
     """
     keys = keyring(settings)
-    database = Database(urls.app, settings.database_pool_size)
+    database = Database(urls.app, pool_size(role, settings.database_pool_size))
     providers = LoadedProviders(settings, keys)
     try:
         await database.check_role()

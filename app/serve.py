@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.bootstrap import database_urls, keyring, open_runtime
 from app.kit.bounded_http import BoundedHttp
+from app.kit.connections import check_connections, pool_size
 from app.kit.db import Database
 from app.kit.errors import ConfigurationError
 from app.kit.logs import configure_logs
@@ -216,7 +217,8 @@ async def _run_worker(settings: Settings, stopping: asyncio.Event) -> None:
     from app.protection.turn_listen import listen_for_turns
     from app.protection.worker import run_worker
 
-    async with database_urls(settings) as urls, open_runtime(settings, urls, stopping) as runtime:
+    async with database_urls(settings) as urls, open_runtime(settings, urls, stopping, "worker") as runtime:
+        await check_connections(runtime.db, ("worker",), settings.database_pool_size)
         ready = asyncio.Event()
         checks = {"database": database_check(runtime.db), "jobs": event_check(ready, "no jobs are taken yet")}
         await _together(
@@ -230,7 +232,8 @@ async def _run_worker(settings: Settings, stopping: asyncio.Event) -> None:
 async def _run_scheduler(settings: Settings, stopping: asyncio.Event) -> None:
     from app.protection.schedule import run_scheduler
 
-    async with database_urls(settings) as urls, open_runtime(settings, urls, stopping) as runtime:
+    async with database_urls(settings) as urls, open_runtime(settings, urls, stopping, "scheduler") as runtime:
+        await check_connections(runtime.db, ("scheduler",), settings.database_pool_size)
         leading = asyncio.Event()
         checks = {"database": database_check(runtime.db)}
         await _together(
@@ -252,7 +255,9 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
             routes += [(path, gateway) for path in paths]
             checks["gateway"] = ready
         if set(roles) & {"intake", "console"}:
-            runtime = await stack.enter_async_context(open_runtime(settings, urls, stopping))
+            share = "console" if "console" in roles else "intake"
+            runtime = await stack.enter_async_context(open_runtime(settings, urls, stopping, share))
+            await check_connections(runtime.db, roles, settings.database_pool_size)
             check = database_check(runtime.db)
             if "intake" in roles:
                 from app.protection.intake import HintStore, IntakeDeps, create_intake
@@ -283,7 +288,7 @@ async def open_gateway(settings: Settings, url: str) -> AsyncIterator[tuple[ASGI
     """The gateway with its paths and readiness; its background work runs while the context is open."""
     from app.gateway.runtime import build_gateway
 
-    database = Database(url, settings.database_pool_size)
+    database = Database(url, pool_size("gateway", settings.database_pool_size))
     gateway = build_gateway(settings, keyring(settings), database)
 
     async def ready() -> dict[str, Any]:

@@ -43,7 +43,14 @@ class Settings(BaseSettings):
     database_owner_url: SecretStr | None = Field(
         None, description="PostgreSQL as the role that owns the tables; used by `postern migrate` alone."
     )
-    database_pool_size: int = Field(8, ge=1, le=200, description="Connections per process.")
+    database_pool_size: int | None = Field(
+        None,
+        ge=2,
+        le=200,
+        description="Connections that each process works with. Unset: worker 5, scheduler 2, gateway 4, intake 6, "
+        "console 8. A worker opens 4 more beside them, a gateway 2, a scheduler 1; PostgreSQL's max_connections must "
+        "hold the sum over all processes (docs/admin/database.md).",
+    )
 
     # -- keys
     master_key: SecretStr | None = Field(

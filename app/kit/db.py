@@ -112,7 +112,7 @@ class Database:
 
     def __init__(self, url: str, pool_size: int = 8) -> None:
         self.url = url
-        for_one_round_trip = max(1, pool_size * 2 // 5)
+        for_one_round_trip = max(1, pool_size // 2)
         self.engine: AsyncEngine = create_async_engine(
             sqlalchemy_url(url),
             pool_size=max(1, pool_size - for_one_round_trip),

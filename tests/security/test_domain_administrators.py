@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from app.console.routes import ROUTERS
 from app.gateway.models import Click, ClickReport
+from app.kit.connections import FOR_WORK
 from app.protection.incident_models import Incident, IncidentMessage
 from app.protection.models import (
     BackfillRun,
@@ -225,7 +226,7 @@ async def test_the_narrowing_ends_with_the_transaction(
     tenant_id, _, _ = estate
     browser = await admin(console, tenant_id, MINE)
     owner = await console.signed_in(tenant_id, Role.OWNER)
-    for _ in range(3 * console.settings.database_pool_size):  # every connection of the pool has served both
+    for _ in range(3 * FOR_WORK["console"]):  # every connection of the pool has served both
         assert len((await browser.get("/api/v1/messages")).json()["items"]) == 2
         assert len((await owner.get("/api/v1/messages")).json()["items"]) == 4
 
