@@ -35,8 +35,8 @@ class Decided(Protocol):
         """What decided."""
 
     @property
-    def trace(self) -> tuple[str, ...]:
-        """How it came about."""
+    def trace(self) -> tuple[object, ...]:
+        """How it came about; the ``str`` of each step is English."""
 
 
 class Lists(Protocol):
@@ -92,7 +92,7 @@ class Inspection:
             else {
                 "action": str(self.decision.action),
                 "rule": self.decision.rule,
-                "trace": list(self.decision.trace),
+                "trace": [str(step) for step in self.decision.trace],
             },
             "offline": self.offline,
         }
@@ -108,7 +108,7 @@ class Inspection:
             lines.append("        Nothing was found. That is not proof of anything.")
         if self.decision is not None:
             lines.append(f"  a click:  {self.decision.action} ({self.decision.rule})")
-            lines += [f"        {readable(step, 200)}" for step in self.decision.trace]
+            lines += [f"        {readable(str(step), 200)}" for step in self.decision.trace]
         return "\n".join(lines)
 
 

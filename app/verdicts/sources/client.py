@@ -15,8 +15,9 @@ import io
 import ssl
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -27,17 +28,36 @@ import httpcore
 
 from app.kit.addresses import Network
 from app.kit.safe_http import REDIRECTS, FetchLimits, PinnedBackend, Resolver, UnsafeAddress, port_of, system_resolver
-from app.verdicts.sources.types import Answer, SourceFailed
+from app.verdicts.sources.types import Answer, FetchedFile, SourceFailed
 
 USER_AGENT: Final = "postern/1.0 (threat list download by the operator of a mail link protection)"
 """PhishTank asks for one that names the application (https://phishtank.org/developer_info.php)."""
 
 DEFAULT_MAX_BYTES: Final = 1 << 30
 DEFAULT_SECONDS: Final = 600.0
+ANSWER_BYTES: Final = 16 << 20
+"""Bound of an answer that is kept in memory, unless told otherwise."""
+
 MAX_REDIRECTS: Final = 3
 MAX_RETRY_AFTER: Final = 7 * 86_400.0
 _IDLE_SECONDS: Final = 30.0
 _MEMORY_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    method: str
+    url: ada_url.URL = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(default=b"", repr=False)
+    limit: int = DEFAULT_MAX_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    status: int
+    headers: Mapping[str, str]
+    elsewhere: str = ""
 
 
 class HttpSourceClient:
@@ -79,95 +99,140 @@ class HttpSourceClient:
         max_bytes: int | None = None,
         seconds: float | None = None,
     ) -> Answer:
-        """Ask once; see the protocol. Close the answer's body.
+        """Ask once; see the protocol.
 
         Raises:
             SourceFailed: Nothing whole came. The message names the host, never path, query or headers: keys may be
                 in them.
         """
-        parsed = _checked(url)
+        limit = ANSWER_BYTES if max_bytes is None else max_bytes
+        question = _Question(method, _checked(url), dict(headers or {}), body, limit)
+        content = io.BytesIO()
+        head = await self._ask(question, content, self._seconds if seconds is None else seconds)
+        return Answer(head.status, head.headers, content.getvalue(), head.elsewhere)
+
+    @asynccontextmanager
+    async def fetch(
+        self, url: str, *, headers: Mapping[str, str] | None = None, max_bytes: int | None = None
+    ) -> AsyncIterator[FetchedFile]:
+        """Ask once for what may be large; see the protocol.
+
+        Raises:
+            SourceFailed: As :meth:`request`.
+        """
         limit = self._max_bytes if max_bytes is None else max_bytes
-        host = parsed.hostname
-        try:
-            async with asyncio.timeout(self._seconds if seconds is None else seconds):
-                return await self._follow(method, parsed, dict(headers or {}), body, limit)
-        except SourceFailed:
-            raise
-        except UnsafeAddress as error:
-            what = "could not be found" if error.reason == "resolve" else "is in a network that is not public"
-            hint = "" if error.reason == "resolve" else " Allow it with POSTERN_SOURCE_NETWORKS if that is meant."
-            reason = "connect" if error.reason == "resolve" else "address"
-            raise SourceFailed(f"The server {host} {what}; it was not asked.{hint}", reason=reason) from None
-        except (TimeoutError, httpcore.TimeoutException):
-            raise SourceFailed(f"{host} did not answer in time.", reason="timeout") from None
-        except httpcore.RemoteProtocolError as error:
-            raise SourceFailed(f"The answer of {host} was cut off or is no HTTP: {error}.", reason="cut_off") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
-            tls = isinstance(error, ssl.SSLError) or "SSL" in str(error) or "certificate" in str(error).lower()
-            what = "has no certificate that can be trusted" if tls else "could not be reached"
-            raise SourceFailed(f"{host} {what}.", reason="tls" if tls else "connect") from None
+        question = _Question("GET", _checked(url), dict(headers or {}), limit=limit)
+        folder = None if self._folder is None else str(self._folder)
+        if self._folder is not None:
+            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        with tempfile.SpooledTemporaryFile(_MEMORY_BYTES, dir=folder) as file:
+            head = await self._ask(question, file, self._seconds)
+            file.seek(0)
+            yield FetchedFile(head.status, head.headers, file, head.elsewhere)
 
-    async def _follow(
-        self, method: str, parsed: ada_url.URL, headers: dict[str, str], body: bytes, limit: int
-    ) -> Answer:
-        for _ in range(MAX_REDIRECTS + 1):
-            answer, target = await self._one(method, parsed, headers, body, limit)
-            if target is None:
-                return answer
-            answer.body.close()
-            if method != "GET":
-                raise SourceFailed(f"{parsed.hostname} sent the question elsewhere.", reason="status")
-            try:
-                following = _checked(ada_url.URL(target, base=parsed.href).href)
-            except (ValueError, UnicodeError):
-                raise SourceFailed(f"{parsed.hostname} sent on to no address.", reason="status") from None
-            if parsed.protocol == "https:" and following.protocol != "https:":
-                raise SourceFailed(f"{parsed.hostname} sent on to an unencrypted address.", reason="tls")
-            if following.origin != parsed.origin:
-                # Keys are for the server that they were given for.
-                headers = {name: value for name, value in headers.items() if name.lower().startswith(("accept", "if-"))}
-            parsed = following
-        raise SourceFailed(f"{parsed.hostname} sent on more than {MAX_REDIRECTS} times.", reason="status")
+    async def _ask(self, question: _Question, file: IO[bytes], seconds: float) -> _Head:
+        """Ask, follow redirects, and write the answer's body to a file."""
+        first, server = question.url.host, _Server(question.url.hostname)
+        with server.failures():
+            async with asyncio.timeout(seconds):
+                for _ in range(MAX_REDIRECTS + 1):
+                    server.host = question.url.hostname
+                    head, target = await self._one(question, file)
+                    if target is None:
+                        return replace(head, elsewhere="" if question.url.host == first else server.host)
+                    question = _redirected(question, target)
+                raise SourceFailed(f"{server.host} sent on more than {MAX_REDIRECTS} times.", reason="status")
 
-    async def _one(
-        self, method: str, parsed: ada_url.URL, headers: Mapping[str, str], body: bytes, limit: int
-    ) -> tuple[Answer, str | None]:
+    async def _one(self, question: _Question, file: IO[bytes]) -> tuple[_Head, str | None]:
+        """One request; the address of a redirect in place of a body."""
+        url = question.url
         pool = httpcore.AsyncConnectionPool(
             ssl_context=self._tls,
             max_connections=1,
             http2=False,
             network_backend=PinnedBackend(self._resolver, self._limits),
         )
-        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **headers}
-        if body:
-            sent["Content-Length"] = str(len(body))
-        lines = [(b"Host", parsed.host.encode("ascii")), (b"Connection", b"close")]
+        sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **question.headers}
+        if question.body:
+            sent["Content-Length"] = str(len(question.body))
+        lines = [(b"Host", url.host.encode("ascii")), (b"Connection", b"close")]
         try:
             lines += [(name.encode("ascii"), value.encode("latin-1")) for name, value in sent.items()]
         except UnicodeEncodeError:
             # The error itself carries the text that could not be encoded.
             raise SourceFailed(
-                f"A key for {parsed.hostname} has characters that no header can hold. The source was not asked.",
+                f"A key for {url.hostname} has characters that no header can hold. The source was not asked.",
                 reason="secret",
             ) from None
         address = httpcore.URL(
-            scheme=parsed.protocol[:-1].encode(),
-            host=parsed.hostname.strip("[]").encode("ascii"),
-            port=port_of(parsed),
-            target=(parsed.pathname + parsed.search).encode("ascii"),
+            scheme=url.protocol[:-1].encode(),
+            host=url.hostname.strip("[]").encode("ascii"),
+            port=port_of(url),
+            target=(url.pathname + url.search).encode("ascii"),
         )
         timeouts = {"connect": 10.0, "read": _IDLE_SECONDS, "write": _IDLE_SECONDS, "pool": 10.0}
         extensions = {"timeout": timeouts}
+        body = question.body or None
         async with (
             pool,
-            pool.stream(method, address, headers=lines, content=body or None, extensions=extensions) as answer,
+            pool.stream(question.method, address, headers=lines, content=body, extensions=extensions) as answer,
         ):
             found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
+            head = _Head(answer.status, found)
             if answer.status in REDIRECTS and found.get("location"):
-                return Answer(answer.status, found, io.BytesIO(), 0), found["location"]
-            _refuse_status(answer.status, found, parsed.hostname)
-            file, size = await _whole(answer, found.get("content-encoding", ""), limit, parsed.hostname, self._folder)
-            return Answer(answer.status, found, file, size), None
+                return head, found["location"]
+            _refuse_status(answer.status, found, url.hostname)
+            await _whole(answer, found.get("content-encoding", ""), question.limit, url.hostname, file)
+            return head, None
+
+
+@dataclass(slots=True)
+class _Server:
+    """Who is being asked: errors name that one."""
+
+    host: str
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Say in words what went wrong."""
+        try:
+            yield
+        except UnsafeAddress as error:
+            what = "could not be found" if error.reason == "resolve" else "is in a network that is not public"
+            hint = "" if error.reason == "resolve" else " Allow it with POSTERN_SOURCE_NETWORKS if that is meant."
+            reason = "connect" if error.reason == "resolve" else "address"
+            raise SourceFailed(f"The server {self.host} {what}; it was not asked.{hint}", reason=reason) from None
+        except (TimeoutError, httpcore.TimeoutException):
+            raise SourceFailed(f"{self.host} did not answer in time.", reason="timeout") from None
+        except httpcore.RemoteProtocolError as error:
+            why = f"The answer of {self.host} was cut off or is no HTTP: {error}."
+            raise SourceFailed(why, reason="cut_off") from None
+        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError, OSError) as error:
+            tls = isinstance(error, ssl.SSLError) or "SSL" in str(error) or "certificate" in str(error).lower()
+            what = "has no certificate that can be trusted" if tls else "could not be reached"
+            raise SourceFailed(f"{self.host} {what}.", reason="tls" if tls else "connect") from None
+
+
+def _redirected(question: _Question, target: str) -> _Question:
+    """The question to where a server sent on.
+
+    Raises:
+        SourceFailed: It must not be asked there.
+    """
+    asked = question.url
+    if question.method != "GET":
+        raise SourceFailed(f"{asked.hostname} sent the question elsewhere.", reason="status")
+    try:
+        following = _checked(ada_url.URL(target, base=asked.href).href)
+    except (ValueError, UnicodeError):
+        raise SourceFailed(f"{asked.hostname} sent on to no address.", reason="status") from None
+    if asked.protocol == "https:" and following.protocol != "https:":
+        raise SourceFailed(f"{asked.hostname} sent on to an unencrypted address.", reason="tls")
+    if following.origin == asked.origin:
+        return replace(question, url=following)
+    # Keys are for the server that they were given for.
+    kept = {name: value for name, value in question.headers.items() if name.lower().startswith(("accept", "if-"))}
+    return replace(question, url=following, headers=kept)
 
 
 def _checked(url: str) -> ada_url.URL:
@@ -207,16 +272,12 @@ def _wait(headers: Mapping[str, str]) -> float | None:
     return max(0.0, min((at - datetime.now(UTC)).total_seconds(), MAX_RETRY_AFTER))
 
 
-async def _whole(
-    answer: httpcore.Response, encoding: str, limit: int, host: str, folder: Path | None
-) -> tuple[IO[bytes], int]:
+async def _whole(answer: httpcore.Response, encoding: str, limit: int, host: str, file: IO[bytes]) -> None:
+    """Write the body of an answer to a file, unpacked; all of it, or nothing of it may be used."""
     encoding = encoding.strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise SourceFailed(f"{host} answered in the unknown encoding {encoding[:40]!r}.", reason="format")
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding.endswith("gzip") else None
-    if folder is not None:
-        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    file: IO[bytes] = tempfile.SpooledTemporaryFile(_MEMORY_BYTES, dir=None if folder is None else str(folder))  # noqa: SIM115 - the answer's owner closes it
     size = 0
     try:
         stream: AsyncIterator[bytes] = answer.aiter_stream()
@@ -244,14 +305,17 @@ async def _whole(
                             f"The list of {host} is larger than {limit / 1e6:.0f} MB; none of it was used.",
                             reason="too_large",
                         )
-                    file.write(piece)
+                    _keep(piece, file, host)
         if unpack is not None and not unpack.eof:
             raise SourceFailed(f"The answer of {host} was cut off; none of it was used.", reason="cut_off")
     except zlib.error:
-        file.close()
         raise SourceFailed(f"The answer of {host} cannot be unpacked; none of it was used.", reason="cut_off") from None
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return file, size
+
+
+def _keep(piece: bytes, file: IO[bytes], host: str) -> None:
+    try:
+        file.write(piece)
+    except OSError as error:
+        # Not to be taken for a fault of theirs.
+        why = f"The answer of {host} cannot be kept here: {error.strerror}. None of it was used."
+        raise SourceFailed(why, reason="disk") from None

@@ -31,6 +31,7 @@ import dns.resolver
 
 from app.messages.hosts import is_ip, registrable_domain
 from app.verdicts.scoring import Level, Signal
+from app.verdicts.sources.base import ConfiguredSource
 from app.verdicts.sources.files import option_texts
 from app.verdicts.sources.reported import reported_signal
 from app.verdicts.sources.types import Cost, SourceConfig, SourceFailed, Target
@@ -149,7 +150,7 @@ class _Known:
     listings: tuple[Listing, ...]
 
 
-class DnsList:
+class DnsList(ConfiguredSource):
     """A list that is asked over DNS.
 
     Options: ``nameservers`` (addresses, ``192.0.2.1`` or ``192.0.2.1:5353``, of the resolvers to use; the system's
@@ -164,7 +165,7 @@ class DnsList:
     cost: Cost = "slow"
 
     def __init__(self, config: SourceConfig, secret: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._config = config
+        super().__init__(config, secret)
         try:
             self._zone = dns.name.from_text(f"{secret}.{config.address}" if secret else config.address)
             self._nameservers = [_nameserver(text) for text in option_texts(config, "nameservers")]
@@ -185,16 +186,6 @@ class DnsList:
         """Why it was not asked lately; empty where it was."""
         self.asked = 0
         """Questions so far."""
-
-    @property
-    def config(self) -> SourceConfig:
-        """As it was set up."""
-        return self._config
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._config.name
 
     def question(self, host: str) -> str | None:
         """What is asked about a host; None: nothing. Never a subdomain, never an IP address here."""

@@ -26,13 +26,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import IO, Final
-from urllib.parse import unquote, urlsplit
 
 from app.kit.clock import Clock, utc_now
 from app.messages.hosts import host_of, is_ip, registrable_domain
 from app.verdicts.scoring import Signal
+from app.verdicts.sources.base import KEPT, ConfiguredSource, opened, require_ok
 from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_number
-from app.verdicts.sources.types import Answer, Cost, SourceClient, SourceConfig, SourceFailed, Tally, Target
+from app.verdicts.sources.types import Cost, SourceClient, SourceConfig, SourceFailed, Tally, Target
 
 MAGIC: Final = b"PSTNAGE1"
 HEAD: Final = struct.Struct("<8sQII")
@@ -173,7 +173,7 @@ class AgeFile:
         return None
 
 
-class DomainAge:
+class DomainAge(ConfiguredSource):
     """Young names. Options: ``days`` (30; older names say nothing).
 
     Args:
@@ -193,23 +193,11 @@ class DomainAge:
         clock: Clock = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config = config
-        self._secret = secret
-        self._clock = clock
+        super().__init__(config, secret, clock=clock)
         self._monotonic = monotonic
         self._file: WatchedFile[AgeFile] | None = None
         self.days = max(1, option_number(config, "days", DAYS))
         """Up to which age a name is young."""
-
-    @property
-    def config(self) -> SourceConfig:
-        """As it was set up."""
-        return self._config
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._config.name
 
     def use(self, folder: Path, client: SourceClient) -> None:
         """Answer from the file in this folder; see :class:`app.verdicts.sources.files.FileSource`."""
@@ -242,29 +230,12 @@ class DomainAge:
             SourceFailed: It cannot be read, or names nothing.
         """
         if self._config.address.startswith("file:"):
-            return await asyncio.to_thread(self._from_disk, previous)
+            with opened(self._config.address, KEPT) as file:
+                return await asyncio.to_thread(self._made, file, previous)
         headers = {"authorization": self._secret} if self._secret else {}
-        answer = await client.request("GET", self._config.address, headers=headers, max_bytes=MAX_BYTES)
-        return await asyncio.to_thread(self._from_answer, answer, previous)
-
-    def _from_disk(self, previous: bytes | None) -> Renewed:
-        path = Path(unquote(urlsplit(self._config.address).path))
-        try:
-            with path.open("rb") as file:
-                return self._made(file, previous)
-        except OSError as error:
-            raise SourceFailed(
-                f"The file {path} cannot be read: {error.strerror}. What was there stays in force.", reason="connect"
-            ) from None
-
-    def _from_answer(self, answer: Answer, previous: bytes | None) -> Renewed:
-        with answer.body as body:
-            if answer.status != 200:
-                raise SourceFailed(
-                    f"{self.name} answered with status {answer.status}. What was there stays in force.",
-                    reason="refused" if answer.status in (401, 403) else "status",
-                )
-            return self._made(body, previous)
+        async with client.fetch(self._config.address, headers=headers, max_bytes=MAX_BYTES) as fetched:
+            require_ok(fetched, self.name, KEPT)
+            return await asyncio.to_thread(self._made, fetched.body, previous)
 
     def _made(self, body: IO[bytes], previous: bytes | None) -> Renewed:
         today = self._clock().date()

@@ -6,52 +6,64 @@ Over HTTP a list is asked for only if it changed (``ETag``, ``Last-Modified``: R
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
 import json
 import struct
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import IO, Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from app.kit.errors import Refused
 from app.verdicts.feed_formats import entries
-from app.verdicts.sources.types import Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
+from app.verdicts.sources.base import ConfiguredSource, opened, require_ok
+from app.verdicts.sources.types import Download, Entry, SourceClient, SourceFailed, Tally
 
 MAX_UNPACKED_BYTES: Final = 4 << 30
 MAX_LINE: Final = 1 << 16
 """Characters of a line; a longer one is read in pieces, which are no entries."""
 
 KEY_PLACE: Final = "{key}"
+_NONE_USED: Final = "None of the list was used."
 _GZIP: Final = b"\x1f\x8b"
 _ZIP: Final = b"PK\x03\x04"
 
 
-class FileList:
-    """A list source that is one file.
+class FileList(ConfiguredSource):
+    """A list source that is one file: ``http(s)://...`` or ``file:...``.
 
     Options: ``format`` (one of :data:`app.verdicts.feed_formats.FORMATS`), ``column`` (which holds the addresses),
     ``key_header`` (the header in which the key is sent).
-
-    Args:
-        config: Its address is ``http(s)://...`` or ``file:...``.
-        secret: Its key; may be empty.
     """
 
-    def __init__(self, config: SourceConfig, secret: str) -> None:
-        self.config = config
-        self._secret = secret
+    @asynccontextmanager
+    async def download(self, client: SourceClient, state: bytes | None) -> AsyncIterator[Download]:
+        """Read the file, or ask for it; see :class:`app.verdicts.sources.types.ListSource`.
 
-    async def download(self, client: SourceClient, state: bytes | None) -> Download:
-        """Read the file, or ask for it; see the protocol."""
+        Raises:
+            SourceFailed: It did not come whole.
+        """
+        before = _state(state)
         if self.config.address.startswith("file:"):
-            return self._from_disk(state)
-        before: dict[str, str] = _state(state)
+            with opened(self.config.address, _NONE_USED) as file:
+                yield await asyncio.to_thread(self._download, file, {}, before)
+            return
+        address = self.config.address.replace(KEY_PLACE, quote(self._secret, safe=""))
+        async with client.fetch(address, headers=self._headers(before)) as fetched:
+            if fetched.status == 304:
+                yield Download(unchanged=True, state=state or b"")
+                return
+            require_ok(fetched, self.name, _NONE_USED)
+            found = {"etag": "etag", "last_modified": "last-modified"}
+            about = {name: fetched.headers.get(header, "") for name, header in found.items()}
+            yield await asyncio.to_thread(self._download, fetched.body, about, before)
+
+    def _headers(self, before: dict[str, str]) -> dict[str, str]:
         headers: dict[str, str] = {}
         if etag := before.get("etag"):
             headers["If-None-Match"] = etag
@@ -60,55 +72,28 @@ class FileList:
         header = str(self.config.options.get("key_header", ""))
         if header and self._secret:
             headers[header] = self._secret
-        address = self.config.address.replace(KEY_PLACE, quote(self._secret, safe=""))
-        answer = await client.request("GET", address, headers=headers)
-        if answer.status == 304:
-            answer.body.close()
-            return Download(unchanged=True, state=state or b"")
-        if answer.status != 200:
-            answer.body.close()
-            refused = answer.status in (401, 403)
-            why = "does not accept the key" if refused else f"answered with status {answer.status}"
-            raise SourceFailed(f"The server {why}; no list came.", reason="refused" if refused else "status")
-        found = {
-            "etag": answer.headers.get("etag", ""),
-            "last_modified": answer.headers.get("last-modified", ""),
-            "sha256": _digest(answer.body),
-        }
+        return headers
+
+    def _download(self, body: IO[bytes], about: dict[str, str], before: dict[str, str]) -> Download:
+        found = {**about, "sha256": _digest(body)}
+        state = json.dumps(found).encode()
         if found["sha256"] == before.get("sha256"):
-            answer.body.close()
-            return Download(unchanged=True, state=json.dumps(found).encode())
-        return self._download(answer.body, found)
-
-    def _from_disk(self, state: bytes | None) -> Download:
-        path = Path(unquote(urlsplit(self.config.address).path))
-        try:
-            file: IO[bytes] = path.open("rb")
-        except OSError as error:
-            raise SourceFailed(f"The file {path} cannot be read: {error.strerror}.", reason="connect") from None
-        found = {"sha256": _digest(file)}
-        if found["sha256"] == _state(state).get("sha256"):
-            file.close()
-            return Download(unchanged=True, state=json.dumps(found).encode())
-        return self._download(file, found)
-
-    def _download(self, body: IO[bytes], state: dict[str, str]) -> Download:
+            return Download(unchanged=True, state=state)
         tally = Tally()
-        return Download(entries=self._entries(body, tally), state=json.dumps(state).encode(), tally=tally)
+        return Download(entries=self._entries(body, tally), state=state, tally=tally)
 
     def _entries(self, body: IO[bytes], tally: Tally) -> Iterator[Entry]:
         kind, column = str(self.config.options.get("format", "auto")), str(self.config.options.get("column", ""))
-        with body:
-            try:
-                with _unpacked(body) as plain:
-                    text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")
-                    yield from entries(_lines(text), kind, tally, column)
-            except Refused as error:
-                raise SourceFailed(str(error), reason="format") from None
-            except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, struct.error, NotImplementedError):
-                raise SourceFailed("The compressed list is cut off; none of it was used.", reason="cut_off") from None
-            except OSError as error:
-                raise SourceFailed(f"The list cannot be read: {error}.", reason="connect") from None
+        try:
+            with _unpacked(body) as plain:
+                text = io.TextIOWrapper(plain, encoding="utf-8-sig", errors="replace")
+                yield from entries(_lines(text), kind, tally, column)
+        except Refused as error:
+            raise SourceFailed(str(error), reason="format") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, struct.error, NotImplementedError):
+            raise SourceFailed("The compressed list is cut off; none of it was used.", reason="cut_off") from None
+        except OSError as error:
+            raise SourceFailed(f"The list cannot be read: {error}.", reason="connect") from None
 
 
 def _state(state: bytes | None) -> dict[str, str]:
@@ -159,19 +144,13 @@ def _unpacked(body: IO[bytes]) -> IO[bytes]:
     if head.startswith(_GZIP):
         inner = gzip.GzipFile(fileobj=body, mode="rb")
     elif head.startswith(_ZIP):
-        archive = zipfile.ZipFile(_seekable(body))
+        archive = zipfile.ZipFile(body)
         names = [info for info in archive.infolist() if not info.is_dir()]
         packings = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
         if len(names) != 1 or names[0].flag_bits & 1 or names[0].compress_type not in packings:
             raise SourceFailed("The archive does not hold exactly one readable file.", reason="format")
         inner = archive.open(names[0])
     return io.BufferedReader(_Bounded(inner), 1 << 16)
-
-
-def _seekable(body: IO[bytes]) -> IO[bytes]:
-    if isinstance(body, tempfile.SpooledTemporaryFile):
-        body.rollover()  # before 3.11 it did not say that it can be sought
-    return body
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:

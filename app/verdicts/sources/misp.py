@@ -21,6 +21,7 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from app.kit.clock import Clock, utc_now
+from app.verdicts.sources.base import NOT_USED, PolledList, all_of, json_object, require_ok
 from app.verdicts.sources.files import option_number
 from app.verdicts.sources.types import Answer, Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
 
@@ -61,7 +62,7 @@ class _Reading:
             self.entries[value] = Entry(value, None, _day(attribute.get("first_seen")) or day)
 
 
-class MispFeed:
+class MispFeed(PolledList):
     """A MISP feed. Options: ``days`` (180; events that are older are left out, 0 for all), ``auth_header``
     (``Authorization``).
 
@@ -72,18 +73,11 @@ class MispFeed:
     """
 
     def __init__(self, config: SourceConfig, secret: str, *, clock: Clock = utc_now) -> None:
-        self._config = config
-        self._secret = secret
-        self._clock = clock
+        super().__init__(config, secret, clock=clock)
         self._days = option_number(config, "days", DAYS)
 
-    @property
-    def config(self) -> SourceConfig:
-        """As it was set up."""
-        return self._config
-
-    async def download(self, client: SourceClient, state: bytes | None) -> Download:
-        """Ask for new events; see :class:`app.verdicts.sources.types.ListSource`.
+    async def poll(self, client: SourceClient, state: bytes | None) -> Download:
+        """Ask for new events.
 
         Raises:
             SourceFailed: The manifest or an event did not come whole; nothing is used.
@@ -98,13 +92,13 @@ class MispFeed:
         wanted = self._wanted(manifest, newest, now, reading.tally)
         if len(wanted) > MAX_EVENTS:
             raise SourceFailed(
-                f"{self._config.name} has {len(wanted)} events; more than {MAX_EVENTS} are not asked for. "
+                f"{self.name} has {len(wanted)} events; more than {MAX_EVENTS} are not asked for. "
                 "Set the option days. Nothing was used.",
                 reason="too_large",
             )
         for at in range(0, len(wanted), _AT_ONCE):
             part = wanted[at : at + _AT_ONCE]
-            events = await asyncio.gather(*(self._event(client, uuid) for uuid, _ in part))
+            events = await all_of(self._event(client, uuid) for uuid, _ in part)
             for event in events:
                 await asyncio.to_thread(reading.take, event)
         newest = max([newest, *(timestamp for _, timestamp in wanted)])
@@ -142,7 +136,7 @@ class MispFeed:
         found = await self._get(client, urljoin(self._manifest_url(), f"{uuid}.json"), MAX_EVENT_BYTES)
         event = found.get("Event")
         if not isinstance(event, dict):
-            raise SourceFailed(f"{self._config.name} has no event in {uuid}.json. Nothing was used.", reason="format")
+            raise SourceFailed(f"{self.name} has no event in {uuid}.json. Nothing was used.", reason="format")
         return event
 
     async def _get(self, client: SourceClient, url: str, most: int) -> Mapping[str, Any]:
@@ -152,23 +146,9 @@ class MispFeed:
         answer = await client.request("GET", url, headers=headers, max_bytes=most)
         return await asyncio.to_thread(self._read, answer, url.rpartition("/")[2])
 
-    def _read(self, answer: Answer, name: str) -> Mapping[str, Any]:
-        with answer.body as body:
-            content = body.read()
-        if answer.status != 200:
-            raise SourceFailed(
-                f"{self._config.name} answered with status {answer.status} for {name}. Nothing was used.",
-                reason="refused" if answer.status in (401, 403) else "status",
-            )
-        try:
-            found = json.loads(content)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise SourceFailed(
-                f"{self._config.name} sent no JSON object for {name}. Nothing was used.", reason="format"
-            )
-        return found
+    def _read(self, answer: Answer, file: str) -> Mapping[str, Any]:
+        require_ok(answer, self.name, NOT_USED, about=file)
+        return json_object(answer, self.name, NOT_USED, about=file)
 
 
 def _attributes(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

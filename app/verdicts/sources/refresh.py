@@ -103,10 +103,10 @@ class Refresher:
                 raise SourceFailed(f"{kind.title} wants a key. The source was not asked.", reason="secret")
             if kind.family == "signal":
                 return await self._renew(config, secret)
-            download = await make_list_source(config, secret).download(self.client, state)
-            if download.unchanged:
-                return await self._unchanged(config, download, held is not None)
-            return await self._take(config, download, before)
+            async with make_list_source(config, secret).download(self.client, state) as download:
+                if download.unchanged:
+                    return await self._unchanged(config, download, held is not None)
+                return await self._take(config, download, before)
         except (SourceFailed, Refused) as error:
             return await self._failed(config, error)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Reading the JSON of Google's services: errors, byte strings, durations, times. PURE but for the answer's file."""
+"""Reading the JSON of Google's services: errors, byte strings, durations, times. PURE."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.verdicts.sources.types import Answer, SourceFailed
+from app.verdicts.sources.base import KEPT, json_object, require_ok
+from app.verdicts.sources.types import Answer
 
 _DURATION_RE: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)s\Z")
 _FRACTION_RE: Final = re.compile(r"\.([0-9]{6})[0-9]+")
 
 
 def read_body(answer: Answer, name: str) -> bytes:
-    """The body of an answer with status 200.
+    """The content of an answer with status 200.
 
     Raises:
         SourceFailed: Another status; says what the server said. Google tells of a bad key with 400 or 403.
     """
-    with answer.body as body:
-        content = body.read()
-    if answer.status == 200:
-        return content
     detail = ""
-    try:
-        error = json.loads(content[:10_000]).get("error", {})
-        detail = " ".join(str(error.get("message", "")).split())[:200]
-    except (ValueError, AttributeError, RecursionError):
-        detail = ""
-    raise SourceFailed(
-        f"{name} answered with status {answer.status}{': ' + detail if detail else ''}. What was there stays in force.",
-        reason="refused" if answer.status in (400, 401, 403) else "status",
-    )
+    if answer.status != 200:
+        try:
+            error = json.loads(answer.content[:10_000]).get("error", {})
+            detail = " ".join(str(error.get("message", "")).split())[:200]
+        except (ValueError, AttributeError, RecursionError):
+            detail = ""
+    require_ok(answer, name, KEPT, detail=detail, key_refused=frozenset({400, 401, 403}))
+    return answer.content
 
 
 def read_json(answer: Answer, name: str) -> Mapping[str, Any]:
@@ -44,14 +40,8 @@ def read_json(answer: Answer, name: str) -> Mapping[str, Any]:
     Raises:
         SourceFailed: The status is not 200, or there is no JSON object.
     """
-    content = read_body(answer, name)
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise SourceFailed(f"{name} sent no JSON object. What was there stays in force.", reason="format")
-    return found
+    read_body(answer, name)
+    return json_object(answer, name, KEPT)
 
 
 def seconds_of(text: Any) -> float | None:

@@ -25,6 +25,7 @@ from typing import Final
 from app.kit.clock import Clock, utc_now
 from app.verdicts.canonical import expression_digest
 from app.verdicts.scoring import Level, Signal
+from app.verdicts.sources.base import ConfiguredSource
 from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_texts
 from app.verdicts.sources.reported import reported_signal
 from app.verdicts.sources.safe_browsing_file import PrefixFile, PrefixHit
@@ -95,7 +96,7 @@ def backoff_seconds(failures: int, random: Callable[[], float] = randomness.rand
     return min(2.0 ** (min(failures, 20) - 1) * BACKOFF_SECONDS * (random() + 1), MOST_BACKOFF_SECONDS)
 
 
-class HashPrefixSource:
+class HashPrefixSource(ConfiguredSource):
     """A source with a local list of prefixes and a server that knows the full hashes.
 
     Args:
@@ -117,10 +118,8 @@ class HashPrefixSource:
         clock: Clock = utc_now,
         random: Callable[[], float] = randomness.random,
     ) -> None:
-        self._config = config
-        self._secret = secret
+        super().__init__(config, secret, clock=clock)
         self._monotonic = monotonic
-        self._clock = clock
         self._random = random
         self._file: WatchedFile[PrefixFile] | None = None
         self._client: SourceClient | None = None
@@ -131,16 +130,6 @@ class HashPrefixSource:
         self._quiet_until = float("-inf")
         self.asked = 0
         """Requests for full hashes so far."""
-
-    @property
-    def config(self) -> SourceConfig:
-        """As it was set up."""
-        return self._config
-
-    @property
-    def name(self) -> str:
-        """The configured name."""
-        return self._config.name
 
     def use(self, folder: Path, client: SourceClient) -> None:
         """Answer from the file in this folder; see :class:`app.verdicts.sources.files.FileSource`."""

@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from app.kit.clock import Clock, utc_now
+from app.verdicts.sources.base import NOT_USED, PolledList, json_object, require_ok
 from app.verdicts.sources.files import option_number, option_texts
 from app.verdicts.sources.taxii_patterns import BadPattern, parse_pattern
 from app.verdicts.sources.types import Answer, Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
@@ -129,7 +130,7 @@ class _Reading:
         return True
 
 
-class TaxiiSource:
+class TaxiiSource(PolledList):
     """Indicators of a TAXII 2.1 server.
 
     Options: ``collections`` (ids, aliases or titles; all that may be read), ``min_confidence`` (50; indicators that say
@@ -142,18 +143,11 @@ class TaxiiSource:
     """
 
     def __init__(self, config: SourceConfig, secret: str, *, clock: Clock = utc_now) -> None:
-        self._config = config
-        self._secret = secret
-        self._clock = clock
+        super().__init__(config, secret, clock=clock)
         self._least_confidence = option_number(config, "min_confidence", LEAST_CONFIDENCE)
 
-    @property
-    def config(self) -> SourceConfig:
-        """As it was set up."""
-        return self._config
-
-    async def download(self, client: SourceClient, state: bytes | None) -> Download:
-        """Poll; see :class:`app.verdicts.sources.types.ListSource`.
+    async def poll(self, client: SourceClient, state: bytes | None) -> Download:
+        """Ask for what was added, or for everything.
 
         Raises:
             SourceFailed: Something did not come whole; nothing of this poll is used.
@@ -213,7 +207,7 @@ class TaxiiSource:
                 listed_roots[0] if isinstance(listed_roots, list) and listed_roots else ""
             )
             if not isinstance(chosen, str) or not chosen:
-                raise SourceFailed(f"{self._config.name} names no API root. Nothing was used.", reason="format")
+                raise SourceFailed(f"{self.name} names no API root. Nothing was used.", reason="format")
             roots = [self._joined(address, chosen)]
         wanted = option_texts(self._config, "collections")
         collections: list[str] = []
@@ -232,7 +226,7 @@ class TaxiiSource:
         missing = [name for name in wanted if name not in named]
         if missing or not collections:
             raise SourceFailed(
-                f"{self._config.name} has no collection {', '.join(missing) or 'that may be read'}. Nothing was used.",
+                f"{self.name} has no collection {', '.join(missing) or 'that may be read'}. Nothing was used.",
                 reason="format",
             )
         return collections
@@ -247,7 +241,7 @@ class TaxiiSource:
             return urljoin(base, rest)
         except ValueError:
             raise SourceFailed(
-                f"{self._config.name} names an address that is none. Nothing was used.", reason="format"
+                f"{self.name} names an address that is none. Nothing was used.", reason="format"
             ) from None
 
     async def _poll(self, client: SourceClient, collection: str, since: str, reading: _Reading) -> str:
@@ -265,7 +259,7 @@ class TaxiiSource:
             envelope = await asyncio.to_thread(self._read, answer)
             objects = envelope.get("objects", [])
             if not isinstance(objects, list):
-                raise SourceFailed(f"{self._config.name} sent no list of objects. Nothing was used.", reason="format")
+                raise SourceFailed(f"{self.name} sent no list of objects. Nothing was used.", reason="format")
             await asyncio.to_thread(_take_all, reading, objects)
             if envelope.get("more") is not True:
                 return last
@@ -275,13 +269,11 @@ class TaxiiSource:
                 # date/time value from the X-TAXII-Date-Added-Last header" (3.5)
                 if not added or added == after:
                     raise SourceFailed(
-                        f"{self._config.name} has more objects and does not say how to ask for them. Nothing was used.",
+                        f"{self.name} has more objects and does not say how to ask for them. Nothing was used.",
                         reason="format",
                     )
                 after = added
-        raise SourceFailed(
-            f"{self._config.name} sent more than {MAX_PAGES} pages. Nothing was used.", reason="too_large"
-        )
+        raise SourceFailed(f"{self.name} sent more than {MAX_PAGES} pages. Nothing was used.", reason="too_large")
 
     async def _get(self, client: SourceClient, url: str) -> dict[str, Any]:
         return await asyncio.to_thread(self._read, await self._request(client, url))
@@ -291,7 +283,7 @@ class TaxiiSource:
         if (ours.scheme, ours.netloc) != (other.scheme, other.netloc):
             # The key is for the configured server alone.
             raise SourceFailed(
-                f"{self._config.name} names an API root on another server ({other.netloc[:80]}). Give that as the "
+                f"{self.name} names an API root on another server ({other.netloc[:80]}). Give that as the "
                 "address if it is right. Nothing was used.",
                 reason="address",
             )
@@ -310,20 +302,8 @@ class TaxiiSource:
         return {kind.lower(): self._secret}
 
     def _read(self, answer: Answer) -> dict[str, Any]:
-        with answer.body as body:
-            content = body.read()
-        if answer.status != 200:
-            raise SourceFailed(
-                f"{self._config.name} answered with status {answer.status}. Nothing was used.",
-                reason="refused" if answer.status in (401, 403) else "status",
-            )
-        try:
-            found = json.loads(content)
-        except (ValueError, RecursionError):
-            found = None
-        if not isinstance(found, dict):
-            raise SourceFailed(f"{self._config.name} sent no JSON object. Nothing was used.", reason="format")
-        return found
+        require_ok(answer, self.name, NOT_USED)
+        return json_object(answer, self.name, NOT_USED)
 
 
 def _take_all(reading: _Reading, objects: list[Any]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -36,7 +37,8 @@ class SourceFailed(PosternError):
         first_retry: Seconds to wait after a first failure, doubled with each further one, where the source's
             documentation asks for its own back-off; None: the usual one.
         reason: Short stable word: ``connect``, ``timeout``, ``tls``, ``status``, ``cut_off``, ``too_large``,
-            ``format``, ``address``, ``secret``, ``refused`` (key not accepted), ``busy`` (asked to wait).
+            ``format``, ``address``, ``secret``, ``option``, ``disk``, ``refused`` (key not accepted), ``busy`` (asked
+            to wait).
     """
 
     def __init__(
@@ -202,18 +204,39 @@ class Answer:
     Attributes:
         status: 200 to 599.
         headers: Lower-case names.
-        body: Decompressed, in a temporary file at its beginning; it is gone when closed.
-        size: Bytes of it.
+        content: Decompressed.
+        elsewhere: The host that answered, where a redirect led away from the one that was asked; else empty.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    elsewhere: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """An :class:`Answer` that may be too large for memory.
+
+    Attributes:
+        status: 200 to 599.
+        headers: Lower-case names.
+        body: Decompressed, at its beginning; closed by whoever opened it (:meth:`SourceClient.fetch`).
+        elsewhere: See :class:`Answer`.
     """
 
     status: int
     headers: Mapping[str, str]
     body: IO[bytes]
-    size: int
+    elsewhere: str = ""
 
 
 class SourceClient(Protocol):
-    """Asks the servers of sources; see :class:`app.verdicts.sources.client.HttpSourceClient`."""
+    """Asks the servers of sources; see :class:`app.verdicts.sources.client.HttpSourceClient`.
+
+    Nothing that must be closed is ever handed out but by a context manager: an answer is bytes, or a file for as long
+    as the ``async with`` lasts. So none can be forgotten, whoever fails or is cancelled when.
+    """
 
     async def request(
         self,
@@ -232,12 +255,27 @@ class SourceClient(Protocol):
             url: An operator-configured address, or one below it.
             headers: More headers (keys, ETags); never logged.
             body: Of the request.
-            max_bytes: Bound of the answer after decompression; None: the installation's.
+            max_bytes: Bound of the answer after decompression; None: what fits into memory.
             seconds: Bound of the time for everything; None: the installation's.
 
         Raises:
             SourceFailed: No answer, a cut-off one, one that is too large, status 429 or 5xx (``retry_after`` is
-                set from ``Retry-After``), or an address that must not be asked.
+                set from ``Retry-After``), or an address that must not be asked. The message names the server that
+                failed, which after a redirect is not the one that was asked.
+        """
+
+    def fetch(
+        self, url: str, *, headers: Mapping[str, str] | None = None, max_bytes: int | None = None
+    ) -> AbstractAsyncContextManager[FetchedFile]:
+        """Ask once with ``GET`` for what may be large.
+
+        Args:
+            url: As for :meth:`request`.
+            headers: The same.
+            max_bytes: Bound of the answer after decompression; None: the installation's.
+
+        Raises:
+            SourceFailed: As :meth:`request`, on entering; or the file cannot be kept here.
         """
 
 
@@ -248,8 +286,8 @@ class ListSource(Protocol):
     def config(self) -> SourceConfig:
         """As it was set up."""
 
-    async def download(self, client: SourceClient, state: bytes | None) -> Download:
-        """Ask for what is new.
+    def download(self, client: SourceClient, state: bytes | None) -> AbstractAsyncContextManager[Download]:
+        """Ask for what is new; ``entries`` can be read for as long as the ``async with`` lasts.
 
         Args:
             client: Asks the server.

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from app.verdicts.sources.base import all_of
 from app.verdicts.sources.files import Renewed
 from app.verdicts.sources.safe_browsing import MAX_ANSWER_BYTES, MAX_UPDATE_BYTES, UPDATE_SECONDS
 from app.verdicts.sources.safe_browsing_file import PrefixHit
@@ -57,7 +58,7 @@ class WebRisk(GoogleSource):
 
     async def _search(self, client: SourceClient, hits: Sequence[PrefixHit], seconds: float) -> Found:
         # One prefix a request; an address has rarely more than one that is listed.
-        answers = await asyncio.gather(*(self._search_one(client, hit.prefix, seconds) for hit in hits))
+        answers = await all_of(self._search_one(client, hit.prefix, seconds) for hit in hits)
         found = Found(others_seconds=min(answer.others_seconds for answer in answers))
         for answer in answers:
             found.hashes.update(answer.hashes)

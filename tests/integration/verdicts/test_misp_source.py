@@ -73,9 +73,9 @@ class Reading:
         self.source = MispFeed(config, secret, clock=lambda: self.now)
 
     async def download(self) -> Download:
-        download = await self.source.download(loopback_client(), self.state)
-        self.state = download.state
-        return download
+        async with self.source.download(loopback_client(), self.state) as download:
+            self.state = download.state
+            return download
 
 
 @pytest.fixture
@@ -216,4 +216,5 @@ async def test_the_key_goes_into_the_header_that_is_wanted(reading: Reading) -> 
 async def test_the_address_may_name_the_manifest(reading: Reading) -> None:
     reading.feed.publish(attribute("domain", "a.example"))
     config = new_config("misp", address=f"{reading.loopback.url}/feed/manifest.json")
-    assert values(await MispFeed(config, "", clock=lambda: NOW).download(loopback_client(), None)) == {"a.example"}
+    async with MispFeed(config, "", clock=lambda: NOW).download(loopback_client(), None) as download:
+        assert values(download) == {"a.example"}

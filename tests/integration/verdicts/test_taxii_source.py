@@ -118,7 +118,7 @@ class Polling:
     listed: set[str] = field(default_factory=set)
 
     async def poll(self) -> Download:
-        download = await self.source.download(loopback_client(), self.state)
+        download = await self.source.poll(loopback_client(), self.state)
         if download.whole:
             self.listed = set()
         self.listed |= {entry.value for entry in download.entries}
@@ -303,7 +303,7 @@ async def test_more_without_saying_how_is_refused(polling: Polling) -> None:
 async def test_a_wrong_key_is_refused_without_naming_it(polling: Polling) -> None:
     config = new_config("taxii", address=f"{polling.loopback.url}/taxii2/")
     with pytest.raises(SourceFailed) as failed:
-        await TaxiiSource(config, "user:wrong-secret").download(loopback_client(), None)
+        await TaxiiSource(config, "user:wrong-secret").poll(loopback_client(), None)
     assert failed.value.reason == "refused"
     assert "wrong-secret" not in str(failed.value)
 

@@ -8,7 +8,8 @@ import copy
 import io
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from app.verdicts.sources.files import FileSource, file_name
 from app.verdicts.sources.registry import make_list_source, make_signal_source
 from app.verdicts.sources.safe_browsing_prefixes import PrefixList, dump, short_prefixes
 from app.verdicts.sources.service import new_config
-from app.verdicts.sources.types import Answer, SourceFailed
+from app.verdicts.sources.types import Answer, FetchedFile, SourceFailed
 
 UUID = "5f9d88a9-0b9c-4b0e-8e55-3d1f00000001"
 INDICATOR = {
@@ -154,7 +155,14 @@ class Sends:
         self.asked += 1
         if self.asked > 50:
             raise SourceFailed("enough", reason="timeout")
-        return Answer(200, self.headers, io.BytesIO(content), len(content))
+        return Answer(200, self.headers, content)
+
+    @asynccontextmanager
+    async def fetch(
+        self, url: str, *, headers: Mapping[str, str] | None = None, max_bytes: int | None = None
+    ) -> AsyncIterator[FetchedFile]:
+        answer = await self.request("GET", url)
+        yield FetchedFile(answer.status, answer.headers, io.BytesIO(answer.content))
 
 
 @pytest.mark.parametrize(("kind", "place"), [("taxii", 0), ("taxii", 1), ("taxii", 2), ("misp", 0), ("misp", 1)])
@@ -166,10 +174,10 @@ async def test_a_feed_gives_entries_or_says_why_not(kind: str, place: int) -> No
         bodies = [*good[:place], body, *good[place + 1 :]]
         for added in ("2026-11-21T12:00:00Z", ""):
             try:
-                download = await source.download(Sends(bodies, {"x-taxii-date-added-last": added}), None)
-                assert all(isinstance(entry.value, str) for entry in download.entries)
-                again = await source.download(Sends(good), download.state)
-                assert len(again.state) < 65_536
+                async with source.download(Sends(bodies, {"x-taxii-date-added-last": added}), None) as download:
+                    assert all(isinstance(entry.value, str) for entry in download.entries)
+                async with source.download(Sends(good), download.state) as again:
+                    assert len(again.state) < 65_536
             except SourceFailed:
                 continue
 

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import zipfile
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from app.verdicts.sources.catalogue import KINDS
 from app.verdicts.sources.lists import FileList
 from app.verdicts.sources.registry import kind_of, kinds, make_list_source, make_signal_source
 from app.verdicts.sources.service import new_config
-from app.verdicts.sources.types import Answer, Entry, Kind, SourceConfig, SourceFailed, Tally, read_secret
+from app.verdicts.sources.types import Answer, Entry, FetchedFile, Kind, SourceConfig, SourceFailed, Tally, read_secret
 
 
 class NoClient:
@@ -26,6 +27,9 @@ class NoClient:
 
     async def request(self, method: str, url: str, **_: object) -> Answer:
         raise AssertionError(f"{method} {url}")
+
+    def fetch(self, url: str, **_: object) -> AbstractAsyncContextManager[FetchedFile]:
+        raise AssertionError(url)
 
 
 def zipped(*files: tuple[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -38,9 +42,12 @@ def zipped(*files: tuple[str, bytes], packing: int = zipfile.ZIP_DEFLATED) -> by
 
 def read(path: Path, content: bytes, **options: str) -> list[str]:
     path.write_bytes(content)
-    source = FileList(SourceConfig("L", "list", f"file:{path}", options=options), "")
-    download = asyncio.run(source.download(NoClient(), None))
-    return [entry.value for entry in download.entries]
+    return asyncio.run(_values(FileList(SourceConfig("L", "list", f"file:{path}", options=options), "")))
+
+
+async def _values(source: FileList) -> list[str]:
+    async with source.download(NoClient(), None) as download:
+        return [entry.value for entry in download.entries]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +101,7 @@ def test_a_line_without_end_is_no_entry_and_takes_no_memory(tmp_path: Path) -> N
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     source = FileList(SourceConfig("L", "list", f"file:{tmp_path}/none"), "")
     with pytest.raises(SourceFailed, match="cannot be read"):
-        asyncio.run(source.download(NoClient(), None))
+        asyncio.run(_values(source))
 
 
 @given(
