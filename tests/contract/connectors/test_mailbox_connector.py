@@ -24,6 +24,7 @@ from connectors.base.types import (
     FetchedMessage,
     HintKind,
     Mailbox,
+    Provider,
     Trait,
 )
 from tests.contract.connectors.conftest import Receiver
