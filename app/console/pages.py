@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,14 +15,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from app.console import facts, words
 from app.console.access import Visitor, visitor_locale
 from app.console.deps import ConsoleDeps
+from app.console.speech import Speech
 from app.console.text import N_, split_url, time_tag, visible
-from app.kit.i18n import LOCALES, Translator, translator
+from app.kit.i18n import LOCALES
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import Permission
-from app.verdicts.sentences import SENTENCES, sentence
 
 HERE = Path(__file__).resolve().parent
 STATIC = HERE / "static"
@@ -88,25 +87,6 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={digest}"
 
 
-def speaker(words_of: Translator) -> Callable[..., str]:
-    """``_()`` of the templates: translates, then fills in ``%(name)s`` (escaped like any other text)."""
-
-    def say(message: str, **values: object) -> str:
-        text = words_of.gettext(message)
-        return text % values if values else text
-
-    return say
-
-
-def plural_speaker(words_of: Translator) -> Callable[..., str]:
-    """``ngettext()`` of the templates; ``%(n)s`` is the count."""
-
-    def say(singular: str, plural: str, n: int, **values: object) -> str:
-        return words_of.ngettext(singular, plural, n) % {"n": f"{n:,}", **values}
-
-    return say
-
-
 def render(
     request: Request,
     deps: ConsoleDeps,
@@ -129,28 +109,7 @@ def render(
         context: For the template.
     """
     locale = visitor.locale if visitor else visitor_locale(deps, request)
-    words_of = translator(locale, "console")
-    say = speaker(words_of)
-
-    def name(table: str, key: object) -> str:
-        known = words.TABLES[table].get(str(key))
-        return say(known) if known else visible(key, 60)
-
-    evidence_words = translator(locale, "gateway").gettext
-
-    def evidence(item: object) -> str:
-        """A signal or finding in the reader's language; kept without code or by a later version, as it was kept."""
-        if not isinstance(item, Mapping):
-            return str(item)
-        code, fields = str(item.get("code", "")), item.get("fields") or item.get("evidence") or {}
-        if code in SENTENCES and isinstance(fields, Mapping):
-            said = sentence(code, fields, evidence_words)
-            if said != code:
-                return said
-        return str(item.get("text") or item.get("message") or code)
-
-    def audit_facts(entry: Any) -> list[tuple[str, Markup]]:
-        return facts.facts_in_words(entry.action, entry.detail, name)
+    speech = Speech(locale)
 
     def with_query(**changes: object) -> str:
         """This page's address with some filters changed; None or empty takes one away."""
@@ -165,12 +124,14 @@ def render(
         .get_template(template)
         .render(
             {
-                "_": say,
-                "ngettext": plural_speaker(words_of),
-                "name": name,
-                "evidence": evidence,
-                "audit_act": lambda action: facts.act_in_words(action, name),
-                "audit_facts": audit_facts,
+                "_": speech.say,
+                "ngettext": speech.plural,
+                "name": speech.name,
+                "evidence": speech.evidence,
+                "rule_words": speech.rule,
+                "step_words": speech.step,
+                "audit_act": speech.act,
+                "audit_facts": speech.facts,
                 "with_query": with_query,
                 "locale": locale,
                 "locales": LOCALES,

@@ -176,6 +176,12 @@ INCIDENT_EVENTS = {
     "alerted": N_("The webhook was told"),
     "alert_failed": N_("The webhook could not be told"),
 }
+OUTCOMES = {
+    "redirect": N_("the link opens"),
+    "warn": N_("a warning comes first"),
+    "block": N_("the link is stopped"),
+    "lock": N_("the link is held"),
+}
 WHAT_IF = {
     "direct": N_("The link is not rewritten, so Postern sees no click."),
     "expired": N_("The link is older than links work in your organisation."),
@@ -250,6 +256,7 @@ TABLES = {
     "incident_wanted": INCIDENT_WANTED,
     "incident_event": INCIDENT_EVENTS,
     "copy": COPY_NOTES,
+    "outcome": OUTCOMES,
     "what_if": WHAT_IF,
     "treatment": TREATMENTS,
     "intake": INTAKE,

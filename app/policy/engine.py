@@ -17,6 +17,7 @@ from typing import Any, Final
 from app.kit.errors import Refused
 from app.policy.curated import CURATED_HOSTS
 from app.policy.patterns import Address, Expression, Wildcard, address, compile_pattern, pattern_excerpt
+from app.policy.trace import Step
 from app.tenants.levels import LEVEL_FROM, level_from
 
 
@@ -91,12 +92,12 @@ class Decision:
         action: What to do.
         rule: What decided: ``list:<id> <action> <pattern>``, ``verdict:<level>``, ``failure:<policy>``,
             ``own-domain``, ``curated`` or ``default``.
-        trace: How it came about, one English line per step.
+        trace: How it came about; the ``str`` of a step is English.
     """
 
     action: Action
     rule: str
-    trace: tuple[str, ...] = ()
+    trace: tuple[Step, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class PolicySnapshot:
 
     def decide(self, context: PolicyContext) -> Decision:
         """Decide, and say how it came about."""
-        trace: list[str] = []
+        trace: list[Step] = []
         listed = self._listed(context, trace) if self.has_lists else None
         if context.stage is Stage.DELIVERY:
             return self._at_delivery(context, listed, trace)
@@ -187,18 +188,18 @@ class PolicySnapshot:
             return Decision(action, listed.label, tuple(trace))
         action = self.levels.get(context.level, LEVEL_ACTIONS.get(context.level, Action.WARN))
         rule = f"verdict:{context.level}"
-        trace.append(f"No list entry decides; the verdict is {context.level}: {action.value}.")
+        trace.append(Step("verdict", {"level": context.level, "action": action.value}))
         if context.degraded and action is Action.REDIRECT and context.level != "clean":
             action = Action.BLOCK if self.failure == "closed" else Action.WARN
             rule = f"failure:{self.failure}"
-            trace.append(f"Not every source answered; the failure policy is {self.failure}: {action.value}.")
+            trace.append(Step("degraded", {"failure": self.failure, "action": action.value}))
         return Decision(action, rule, tuple(trace))
 
     def at_click(self, urls: tuple[str, ...], level: str, *, degraded: bool = False) -> Decision:
         """Decide about a click; short for :meth:`decide`."""
         return self.decide(PolicyContext(Stage.CLICK, urls, level, degraded))
 
-    def _at_delivery(self, context: PolicyContext, listed: ListRule | None, trace: list[str]) -> Decision:
+    def _at_delivery(self, context: PolicyContext, listed: ListRule | None, trace: list[Step]) -> Decision:
         if listed is not None:
             action = Action.IGNORE if listed.action == "ignore" else Action.REWRITE
             return Decision(action, listed.label, tuple(trace))
@@ -206,15 +207,15 @@ class PolicySnapshot:
         hosts = [target.host for target in targets if target is not None]
         if hosts and len(hosts) == len(targets):
             if all(_is_below(host, self.own_domains) for host in hosts):
-                trace.append(f"{hosts[-1]} belongs to the organisation: left as it is.")
+                trace.append(Step("own_domain", {"host": hosts[-1]}))
                 return Decision(Action.IGNORE, "own-domain", tuple(trace))
             if all(host in CURATED_HOSTS for host in hosts):
-                trace.append(f"{hosts[-1]} is on the shipped list: left as it is.")
+                trace.append(Step("curated", {"host": hosts[-1]}))
                 return Decision(Action.IGNORE, "curated", tuple(trace))
-        trace.append("Nothing exempts the link: rewritten.")
+        trace.append(Step("rewritten"))
         return Decision(Action.REWRITE, "default", tuple(trace))
 
-    def _listed(self, context: PolicyContext, trace: list[str]) -> ListRule | None:
+    def _listed(self, context: PolicyContext, trace: list[Step]) -> ListRule | None:
         """The first entry by position that applies."""
         last = len(context.urls) - 1
         found: dict[int, tuple[ListRule, bool, str]] = {}
@@ -228,13 +229,15 @@ class PolicySnapshot:
         for order in sorted(found):
             rule, at_the_end, host = found[order]
             if rule.action not in LIST_ACTIONS:
-                trace.append(f"{rule.label} matches {host}, but its action is not known: passed over.")
+                code = "unknown_action"
             elif rule.action == "ignore" and context.stage is Stage.CLICK:
-                trace.append(f"{rule.label} matches {host}; it concerns delivery alone.")
+                code = "delivery_only"
             elif rule.action in ("allow", "ignore") and not at_the_end:
-                trace.append(f"{rule.label} matches {host}, which is not where the link ends: passed over.")
+                code = "not_the_end"
             else:
-                trace.append(f"{rule.label} matches {host} and decides.")
+                code = "decides"
+            trace.append(Step(code, {"rule": rule.label, "host": host}))
+            if code == "decides":
                 return rule
         return None
 

@@ -72,7 +72,7 @@ class WhatIf:
             "delivery": {
                 "action": self.delivery.action.value,
                 "rule": self.delivery.rule,
-                "trace": list(self.delivery.trace),
+                "trace": [str(step) for step in self.delivery.trace],
             },
             "expired": self.expired,
             "outcome": self.outcome,

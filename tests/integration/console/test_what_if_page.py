@@ -44,11 +44,40 @@ async def test_it_says_what_a_click_would_get_and_by_which_rule(console: Console
     assert (await outcome(browser, "https://good.example/", box))[:2] == ("redirect", "protected")
     blocked = await outcome(browser, "https://www.casino.example/play", box)
     assert blocked[0] == "block"
-    assert "block casino.example" in number(blocked[2], "click-rule")
+    assert "of your list (Block casino.example)" in number(blocked[2], "click-rule")
     assert "matches www.casino.example and decides" in blocked[2]
     allowed = await outcome(browser, "https://fine.casino.example/", box)
     assert allowed[0] == "redirect"
-    assert "allow fine.casino.example" in number(allowed[2], "click-rule")
+    assert "of your list (Allow fine.casino.example)" in number(allowed[2], "click-rule")
+
+
+@pytest.mark.parametrize(
+    ("locale", "decides", "passed_over"),
+    [
+        (
+            "de",
+            "Ihrer Liste (Sperren casino.example) trifft auf casino.example zu",
+            "endet der Link nicht",
+        ),
+        ("ja", "（ブロック casino.example）が casino.example に当てはまり", "最終的な行き先ではない"),
+    ],
+)
+async def test_how_it_came_about_is_said_in_the_readers_language(
+    console: Console, locale: str, decides: str, passed_over: str
+) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    await since_yesterday(console, tenant_id)
+    policy = PolicyService(console.database)
+    await policy.add(cli_actor(tenant_id), action="block", pattern="casino.example")
+    await policy.add(cli_actor(tenant_id), action="allow", pattern="nam02.safelinks.protection.outlook.com")
+    await browser.post("/settings/language", {"locale": locale})
+    _, _, page = await outcome(browser, "https://casino.example/play", box)
+    assert decides in page
+    assert "matches" not in page
+    wrapped = "https://nam02.safelinks.protection.outlook.com/?url=https%3A%2F%2Ffine.example%2F"
+    _, _, page = await outcome(browser, wrapped, box)
+    assert passed_over in page
+    assert "Nothing exempts" not in page
 
 
 async def test_every_signal_is_there_with_its_points_in_words(console: Console) -> None:

@@ -12,6 +12,7 @@ from babel.messages.extract import extract
 from babel.messages.pofile import read_po
 
 from app.kit.i18n import catalogue_path, translator
+from app.policy.trace import RULES, STEPS
 from app.verdicts.sources.registry import kinds
 
 APP = Path(__file__).resolve().parents[3] / "app"
@@ -25,7 +26,7 @@ MODULES = [
         for name in ("onboarding", "choosing", "roster", "backfill", "quarantine", "offboarding", "retry", "incidents")
     ),
 ]
-PLACEHOLDER = re.compile(r"%\(\w+\)s")
+PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}")
 
 Text = str | tuple[str, str]
 
@@ -49,6 +50,7 @@ def texts() -> set[Text]:
     for module in MODULES:
         found |= spoken_in(module.read_text())
     found |= {kind.licence.note for kind in kinds().values()}
+    found |= {*STEPS.values(), *RULES.values()}
     for template in sorted((APP / "console" / "templates").glob("*.html")):
         with template.open("rb") as file:
             for _, message, _, _ in extract("jinja2.ext:babel_extract", file, {"_": None, "ngettext": (1, 2)}):
