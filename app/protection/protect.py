@@ -309,9 +309,9 @@ async def _protect_fetched(
     replacement = Replacement(
         original=original,
         content=new_content,
+        copy_if_refused=work.copy_if_refused,
         expected_links=tuple(dict.fromkeys(link.gateway_url for link in result.links if link.gateway_url)),
         replaced_links=tuple(
-        copy_if_refused=work.copy_if_refused,
             dict.fromkeys(link.link.url for link in result.links if link.gateway_url and link.link.source)
         ),
     )
