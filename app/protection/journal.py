@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.at_once import Row, Statement, statement
 from app.links.token import visible_host
-from app.messages.types import BodyResult, RewrittenLink, TransformResult
+from app.messages.types import BodyResult, RewrittenLink, TransformResult, TransformWarning
+from app.messages.undo_attached import KeptFile, unpack
 from app.protection.holding import Held
 from app.protection.models import MessageEvent, MessageRow
 from app.protection.runtime import Runtime
@@ -40,10 +41,19 @@ def seal_undo(runtime: Runtime, tenant_id: uuid.UUID, message_id: int, undo: byt
 
 
 def open_undo(runtime: Runtime, row: MessageRow) -> bytes | None:
-    """The undo record of a message, or None where it needed none."""
+    """The undo record of a message's content, or None where it needed none."""
+    return _opened(runtime, row)[0]
+
+
+def open_kept(runtime: Runtime, row: MessageRow) -> tuple[KeptFile, ...]:
+    """The attachments of a message as they came, where others were put, or to be put, in their place."""
+    return _opened(runtime, row)[1]
+
+
+def _opened(runtime: Runtime, row: MessageRow) -> tuple[bytes | None, tuple[KeptFile, ...]]:
     if row.undo_sealed is None:
-        return None
-    return runtime.keyring.open(_UNDO, undo_scope(row.tenant_id, row.id), row.undo_sealed)
+        return None, ()
+    return unpack(runtime.keyring.open(_UNDO, undo_scope(row.tenant_id, row.id), row.undo_sealed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,20 +341,27 @@ def storing_links(
     if result.links:
         rows = [_link_row(ordinal, link) for ordinal, link in enumerate(result.links[:MAX_STORED_LINKS])]
         found.append(statement(_STORE_LINKS, tenant_id, message_id, Jsonb(rows)))
-    if payloads:
-        found.append(statement(_STORE_PAYLOADS, tenant_id, list(payloads), list(payloads.values())))
-    return tuple(found)
+    return (*found, *storing_payloads(tenant_id, payloads))
+
+
+def storing_payloads(tenant_id: uuid.UUID, payloads: dict[bytes, bytes]) -> tuple[Statement, ...]:
+    """Stores what links stand for that are too long to carry it."""
+    if not payloads:
+        return ()
+    return (statement(_STORE_PAYLOADS, tenant_id, list(payloads), list(payloads.values())),)
 
 
 def link_values(result: TransformResult | BodyResult) -> dict[str, Any]:
     """Column values of a message: how many links were rewritten, what was not covered."""
     return {
         "links": sum(1 for link in result.links if link.gateway_url is not None),
-        "warnings": [
-            {"code": warning.code, "part": storable(warning.part), "message": storable(warning.message)}
-            for warning in result.warnings
-        ],
+        "warnings": [warning_value(warning) for warning in result.warnings],
     }
+
+
+def warning_value(warning: TransformWarning) -> dict[str, str]:
+    """A warning as it is kept with its message."""
+    return {"code": warning.code, "part": storable(warning.part), "message": storable(warning.message)}
 
 
 def storable(text: str) -> str:

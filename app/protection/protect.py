@@ -7,10 +7,12 @@ the journal, never from the start (``gmail.md``, "Replacing a message"; ``graph.
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -24,8 +26,8 @@ from app.links.mint import Minter
 from app.messages.options import DeliveryOptions
 from app.messages.types import BodyResult, TransformResult
 from app.policy.engine import PolicySnapshot
-from app.protection import journal
-from app.protection.attached import with_attached
+from app.protection import journal, swapping
+from app.protection.attached import Looked
 from app.protection.content import content_hash, rebuilt
 from app.protection.halfway import before_our_write, is_whole_copy
 from app.protection.holding import HELD, JobTakenOver
@@ -214,7 +216,8 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
         return
     fetched = await _fetch_or_copy(work, row, MessageRef(work.mailbox, row.external_id))
     if fetched.ref.id != row.external_id:
-        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, ())
+        again = await _attachments_again(runtime, work, row, fetched)
+        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, (), again)
         return
     if Trait.OWN_COPY in fetched.traits:
         await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message_id))
@@ -226,15 +229,23 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
     original, is_whole = await _with_opener(runtime, work, message_id, before)
     if is_whole:
         found = journal.step_event("protect", ReplaceState(ReplaceStep.VERIFIED, fetched.ref.id, fetched.version))
-        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, (found,))
+        again = await _attachments_again(runtime, work, row, fetched)
+        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, (found,), again)
         return
     copy = await _whole_copy(runtime, work, row)
     if copy is not None:
         whole = Replacement(original, copy.content, copy_if_refused=work.copy_if_refused)
-        await _replace(runtime, work, message_id, whole, resume_state(row))
+        await _replace(runtime, work, message_id, whole, resume_state(row), row=row)
         return
-    begun = row.state == MessageState.WRITING
-    await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row), begun=begun)
+    await _protect_fetched(runtime, work, message_id, fetched, original, resume=resume_state(row), row=row)
+
+
+async def _attachments_again(
+    runtime: Runtime, work: MailboxWork, row: MessageRow, fetched: FetchedMessage
+) -> swapping.Todo | None:
+    """What an earlier try left to do about the attachments of a message whose content it has written."""
+    with_links = partial(_with_opener, runtime, work, row.id)
+    return await swapping.take_up(runtime, work, row, fetched, _minter(runtime, work, row.id), with_links)
 
 
 async def _whole_copy(runtime: Runtime, work: MailboxWork, row: MessageRow) -> FetchedMessage | None:
@@ -267,44 +278,47 @@ async def _protect_fetched(
     fetched: FetchedMessage,
     original: FetchedMessage,
     resume: ReplaceState | None,
-    begun: bool = False,
+    row: MessageRow | None = None,
 ) -> None:
+    """Go all the way with a message; ``row`` is its journal where an earlier try left it somewhere."""
     about = journal.described(fetched)
     reason = skip_reason(fetched.traits)
     if reason is not None and resume is None:
         await _skip(runtime, work, message_id, reason, fetched, about)
         return
-    minter = Minter(
-        runtime.keyring,
-        runtime.settings.gateway_url,
-        runtime.settings.gateway_prefix,
-        tenant_no=work.grant.no,
-        mailbox_no=work.mailbox_id,
-        message_no=message_id,
-        store_long=True,
-    )
+    minter = _minter(runtime, work, message_id)
+    kept = journal.open_kept(runtime, row) if row is not None else ()
+    settled = await swapping.settle(runtime, work, message_id, fetched.ref, kept)
+    now = await work.connector.fetch(fetched.ref) if settled else fetched
 
-    async def transformed(opener: OpenLink) -> TransformResult | BodyResult:
+    async def transformed(opener: OpenLink) -> tuple[TransformResult | BodyResult, Looked]:
         plan = make_plan(runtime.settings, work.policy, work.options, minter, opener, original.list_unsubscribe)
         result = await run_transform(original.content, plan)
-        if not fetched.attached:
-            return result
-        plan = make_plan(runtime.settings, work.policy, work.options, no_mint, opener, original.list_unsubscribe)
-        return await with_attached(work.connector, fetched, result, plan)
+        may_change = result.skipped is None
+        return result, await swapping.look_into(runtime, work, now, minter, opener, may_change=may_change)
 
-    result = await _with_opener(runtime, work, message_id, transformed)
-    final = _nothing_to_write(result, work.dry_run)
+    result, looked = await _with_opener(runtime, work, message_id, transformed)
+    looked = swapping.named_as_before(dataclasses.replace(looked, settled=settled), kept)
+    everything = looked.beside(result)
+    final = _nothing_to_write(result, looked, work.dry_run)
+    begun = row is not None and row.state == MessageState.WRITING
     if begun and work.may_copy:
         final = None  # a copy may stand beside the original: replacing goes on, though nothing in it may change
-    about |= journal.link_values(result)
-    found = journal.storing_links(work.tenant_id, message_id, result, minter.payloads)
+    about |= journal.link_values(everything)
+    about["links"] += sum(each.links for each in settled)
+    found = journal.storing_links(work.tenant_id, message_id, everything, minter.payloads)
     if final is not None:
         await _finish(runtime, work, message_id, *final, about, found)
         return
     about["state"] = MessageState.WRITING.value
     about["original_hash"] = content_hash(original.content)
-    about["undo_sealed"] = journal.seal_undo(runtime, work.tenant_id, message_id, result.undo) if result.undo else None
+    about["undo_sealed"] = swapping.sealed(runtime, work, message_id, result.undo, (*settled, *looked.kept))
     await runtime.db.at_once(work.tenant_id, *found, journal.putting(work.tenant_id, message_id, **about))
+    values = {name: about[name] for name in ("links", "warnings")}
+    todo = swapping.Todo(looked, result.undo, values, result.changed) if looked.changes else None
+    if todo is not None and not result.changed and not (begun and work.may_copy):
+        await _close(runtime, work, message_id, fetched.ref.id, fetched.version, original.content, (), todo)
+        return
     new_content = rebuilt(original.content, result.content)
     replacement = Replacement(
         original=original,
@@ -315,7 +329,19 @@ async def _protect_fetched(
             dict.fromkeys(link.link.url for link in result.links if link.gateway_url and link.link.source)
         ),
     )
-    await _replace(runtime, work, message_id, replacement, resume)
+    await _replace(runtime, work, message_id, replacement, resume, todo)
+
+
+def _minter(runtime: Runtime, work: MailboxWork, message_id: int) -> Minter:
+    return Minter(
+        runtime.keyring,
+        runtime.settings.gateway_url,
+        runtime.settings.gateway_prefix,
+        tenant_no=work.grant.no,
+        mailbox_no=work.mailbox_id,
+        message_no=message_id,
+        store_long=True,
+    )
 
 
 async def _skip(
@@ -336,18 +362,29 @@ async def _skip(
 
 
 async def _replace(
-    runtime: Runtime, work: MailboxWork, message_id: int, replacement: Replacement, resume: ReplaceState | None
+    runtime: Runtime,
+    work: MailboxWork,
+    message_id: int,
+    replacement: Replacement,
+    resume: ReplaceState | None,
+    todo: swapping.Todo | None = None,
+    row: MessageRow | None = None,
 ) -> None:
     steps = StepRecorder(runtime, work, message_id, replacement.original.ref.id, "protect")
     done = await work.connector.replace(replacement, f"protect:{message_id}", steps, resume)
     content = done.content or replacement.content
-    await _close(runtime, work, message_id, done.ref.id, done.version, content, steps.unwritten, done.normalised)
+    if row is not None and journal.open_kept(runtime, row):
+        todo = await _attachments_again(runtime, work, row, await work.connector.fetch(done.ref))
+    steps_left = steps.unwritten
+    await _close(runtime, work, message_id, done.ref.id, done.version, content, steps_left, todo, done.normalised)
 
 
-def _nothing_to_write(result: TransformResult | BodyResult, dry_run: bool) -> tuple[MessageState, str] | None:
+def _nothing_to_write(
+    result: TransformResult | BodyResult, looked: Looked, dry_run: bool
+) -> tuple[MessageState, str] | None:
     if result.skipped is not None:
         return MessageState.SKIPPED, str(result.skipped)
-    if not result.changed:
+    if not result.changed and not looked.changes:
         return MessageState.SKIPPED, "no_links"
     if dry_run:
         return MessageState.DRY_RUN, ""
@@ -369,9 +406,9 @@ class StepRecorder:
         self._runtime = runtime
         self._work = work
         self._message_id = message_id
+        self._replaced_id = replaced_id
         self._journey = journey
         self.unwritten: tuple[tuple[str, dict[str, Any]], ...] = ()
-        self._replaced_id = replaced_id
 
     async def __call__(self, step: ReplaceState) -> None:
         """Record a step that has taken effect.
@@ -437,13 +474,21 @@ async def _close(
     version: str,
     content: Content,
     events: tuple[tuple[str, dict[str, Any]], ...],
+    todo: swapping.Todo | None = None,
     normalised: bool = False,
 ) -> None:
-    values = {"current_id": current_id, "version": version, "body_hash": content_hash(content)}
-    reason = "normalised" if normalised else ""
+    values: dict[str, Any] = {"current_id": current_id, "version": version, "body_hash": content_hash(content)}
+    state, reason = MessageState.PROTECTED, "normalised" if normalised else ""
+    before: tuple[Statement, ...] = ()
+    if todo is not None:
+        swapped = await swapping.swap(runtime, work, message_id, MessageRef(work.mailbox, current_id), todo)
+        values, before = values | swapped.values, swapped.before
+        if not todo.is_body_written and not swapped.changed:
+            state, reason = MessageState.SKIPPED, "no_links"
     await runtime.db.at_once(
         work.tenant_id,
-        journal.finishing(work.tenant_id, message_id, runtime.clock(), MessageState.PROTECTED, reason, values, events),
+        *before,
+        journal.finishing(work.tenant_id, message_id, runtime.clock(), state, reason, values, events),
     )
 
 

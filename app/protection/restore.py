@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.messages import restore, restore_body
 from app.messages.types import RestoreBodyResult, RestoreResult
+from app.messages.undo_attached import KeptFile
 from app.protection import journal
 from app.protection.batch import Turn
 from app.protection.content import content_hash, rebuilt
@@ -25,6 +26,7 @@ from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, StepRecorder,
 from app.protection.queue import defer_restore
 from app.protection.runtime import Runtime
 from app.protection.states import MAX_TRANSIENT_ATTEMPTS, MessageState
+from app.protection.swapping import put_back
 from connectors.base.errors import ConnectorError, MessageGone, Unavailable, VersionConflict
 from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceStep
 
@@ -83,12 +85,12 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
         if row.state not in (MessageState.PROTECTED, MessageState.RESTORING):
             return Restored("failed", f"the message is {row.state}")
         row.state = MessageState.RESTORING.value
-        undo = journal.open_undo(runtime, row)
+        undo, kept = journal.open_undo(runtime, row), journal.open_kept(runtime, row)
     source = row.current_id
     if row.step_kind == "restore" and row.step in (ReplaceStep.VERIFIED.value, ReplaceStep.REMOVED.value):
         gone = await _is_gone(work, source)
         if gone and row.step_new_id != source:
-            return await _restored(runtime, work, message_id, row.step_new_id, "", actor, exact=None)
+            return await _restored(runtime, work, message_id, row.step_new_id, "", actor, exact=None, kept=kept)
     fetched = await work.connector.fetch(MessageRef(work.mailbox, source))
     content = fetched.content
 
@@ -103,7 +105,7 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
             reason = f"{len(result.failed)} links could not be taken back"
             return await _end(runtime, work, message_id, MessageState.PROTECTED, Restored("failed", reason), actor)
         exact = content_hash(content) == row.original_hash
-        return await _restored(runtime, work, message_id, source, fetched.version, actor, exact=exact)
+        return await _restored(runtime, work, message_id, source, fetched.version, actor, exact=exact, kept=kept)
     before = rebuilt(content, result.content)
     steps = StepRecorder(runtime, work, message_id, source, "restore")
     done = await work.connector.replace(
@@ -123,6 +125,7 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
         exact=exact,
         failed=len(result.failed),
         steps=steps.unwritten,
+        kept=kept,
     )
 
 
@@ -145,7 +148,14 @@ async def _restored(
     exact: bool | None,
     failed: int = 0,
     steps: tuple[tuple[str, dict[str, Any]], ...] = (),
+    kept: tuple[KeptFile, ...] = (),
 ) -> Restored:
+    """Give the attachments back, now that the body is, and close the journal."""
+    refused = await put_back(runtime, work, message_id, MessageRef(work.mailbox, current_id), kept)
+    if refused:
+        async with runtime.db.tenant(work.tenant_id) as session:
+            (await load_row(session, message_id)).current_id = current_id
+        return await _end(runtime, work, message_id, MessageState.PROTECTED, Restored("failed", refused), actor)
     async with runtime.db.tenant(work.tenant_id) as session:
         row = await load_row(session, message_id)
         row.current_id = current_id

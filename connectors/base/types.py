@@ -250,13 +250,14 @@ class AttachmentSwap:
         file: What is to be there afterwards.
         old_sha256: SHA-256 of the content whose place it takes.
         old_id: The provider's id of that one as it was listed just now, or empty where it has to be looked for.
-        only_finish: Add nothing: where an earlier try has added it, what it replaces is removed; else all stays.
+        finish_sha256: Where set, nothing is added, and the content of ``file`` does not count: where an earlier try has
+            added a file with this digest, what that replaces is removed; else all stays.
     """
 
     file: AttachedFile
     old_sha256: bytes
     old_id: str = ""
-    only_finish: bool = False
+    finish_sha256: bytes | None = None
 
 
 class AttachmentStep(StrEnum):

@@ -42,7 +42,7 @@ MAX_FILE_BYTES = 3_000_000
 _HOLDS_SECONDS = 3_600.0
 _ADDING = "adding an attachment"
 _REMOVING = "removing an attachment"
-_Kind = tuple[str, str, str | None, bool, bytes, bytes]
+_Kind = tuple[str, str, str | None, bool, bytes, bytes, bool]
 
 
 class _Refused(ConnectorError):
@@ -148,15 +148,19 @@ class AttachmentDesk:
 
 def _alike(swaps: Sequence[AttachmentSwap]) -> list[list[int]]:
     """The places of the swaps, those together that nothing tells apart: the same file attached twice."""
-    found: dict[tuple[_Kind, bool], list[int]] = {}
+    found: dict[_Kind, list[int]] = {}
     for at, swap in enumerate(swaps):
-        found.setdefault((_kind(swap), swap.only_finish), []).append(at)
+        found.setdefault(_kind(swap), []).append(at)
     return list(found.values())
 
 
 def _kind(swap: AttachmentSwap) -> _Kind:
-    file = swap.file
-    return (*_identity(file), swap.old_sha256, _digest(file))
+    return (*_identity(swap.file), swap.old_sha256, _wanted(swap), swap.finish_sha256 is None)
+
+
+def _wanted(swap: AttachmentSwap) -> bytes:
+    """SHA-256 of what is to be there."""
+    return swap.finish_sha256 if swap.finish_sha256 is not None else _digest(swap.file)
 
 
 def _identity(file: AttachedFile) -> tuple[str, str, str | None, bool]:
@@ -197,7 +201,7 @@ class _One:
         """
         old, new = await self._found()
         wanted = len(self._numbers)
-        if not self._swap.only_finish:
+        if self._swap.finish_sha256 is None:
             for number in self._numbers[: max(0, min(wanted - len(new), len(old)))]:
                 new.append(await self._add(number))
         if not new:
@@ -211,7 +215,7 @@ class _One:
                 self.removed.append(each)
                 await self._record(number, AttachmentStep.REMOVED)
         except _Refused:
-            await self._withdraw()
+            await self._withdraw(new)
             raise
         return True
 
@@ -219,7 +223,7 @@ class _One:
         """Ids of what is there: the old ones and the new ones."""
         old: list[str] = []
         new: list[str] = []
-        digest = _digest(self._swap.file)
+        digest = _wanted(self._swap)
         for entry in await list_attachments(self._client, self._ref):
             if not self._may_be(entry):
                 continue
@@ -296,12 +300,12 @@ class _One:
         if reply.fault is not None and reply.fault.status != 404:
             raise await self._refusal(reply.fault, _REMOVING)
 
-    async def _withdraw(self) -> None:
-        """Take away what was added: the old one could not be removed, or the new one is not as it was meant."""
+    async def _withdraw(self, new: Sequence[str]) -> None:
+        """Take away what was added, by an earlier try too: the old one cannot be removed, or the new one is wrong."""
         if self.removed:
             raise WriteNotVerified("Of several equal attachments some were replaced, and others could not be.")
         try:
-            for number, each in zip(self._numbers, self.added, strict=False):
+            for number, each in zip(self._numbers, new, strict=False):
                 await self._remove(each)
                 await self._record(number, AttachmentStep.WITHDRAWN)
         except _Refused as error:
