@@ -31,6 +31,7 @@ from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.files import FileSource, file_name
 from app.verdicts.sources.registry import make_signal_source
 from app.verdicts.sources.types import SignalSource, SourceClient, SourceConfig, SourceFailed, Target, read_secret
+from app.verdicts.waiting import give_up
 
 CONFIGS: Final = "sources.json"
 CHECK_SECONDS: Final = 0.2
@@ -249,10 +250,8 @@ class SourceDesk:
 
     async def aclose(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *self._closing, return_exceptions=True)
+        await give_up(self._running.values())
+        await asyncio.gather(*self._closing, return_exceptions=True)
         for _, source in self._sources.values():
             await source.aclose()
 

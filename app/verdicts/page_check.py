@@ -20,6 +20,7 @@ from app.verdicts.judge import InlineSource, PageResult
 from app.verdicts.landing import page_signals
 from app.verdicts.scoring import Signal
 from app.verdicts.single_use import looks_single_use
+from app.verdicts.waiting import give_up
 
 REMEMBER_SECONDS: Final = 300.0
 REMEMBER_FAILED_SECONDS: Final = 20.0
@@ -87,10 +88,7 @@ class PageCheck:
 
     async def aclose(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await give_up(self._running.values())
 
     async def _check(self, url: str, own_domains: frozenset[str]) -> PageResult:
         if looks_single_use(url):

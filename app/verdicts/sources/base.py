@@ -1,14 +1,13 @@
-"""What all classes of sources have in common: their configuration and key, reading answers, asking several at once."""
+"""What all classes of sources have in common: their configuration and key, and reading answers."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from app.kit.clock import Clock, utc_now
@@ -17,8 +16,6 @@ from app.verdicts.sources.types import Answer, Download, FetchedFile, SourceClie
 NOT_USED: Final = "Nothing was used."
 KEPT: Final = "What was there stays in force."
 _KEY_REFUSED: Final = frozenset({401, 403})
-
-T = TypeVar("T")
 
 
 class ConfiguredSource:
@@ -122,17 +119,6 @@ def json_object(answer: Answer, name: str, effect: str, *, about: str = "") -> d
         what = f" for {about}" if about else ""
         raise SourceFailed(f"{name} sent no JSON object{what}. {effect}", reason="format")
     return found
-
-
-async def all_of(questions: Iterable[Awaitable[T]]) -> list[T]:
-    """The answers to several questions at once; where one fails, the others are given up before this returns."""
-    tasks = [asyncio.ensure_future(question) for question in questions]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextmanager

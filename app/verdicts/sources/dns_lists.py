@@ -35,6 +35,7 @@ from app.verdicts.sources.base import ConfiguredSource
 from app.verdicts.sources.files import option_texts
 from app.verdicts.sources.reported import reported_signal
 from app.verdicts.sources.types import Cost, SourceConfig, SourceFailed, Target
+from app.verdicts.waiting import give_up
 
 ASK_SECONDS: Final = 3.0
 MAX_KEPT: Final = 50_000
@@ -223,10 +224,7 @@ class DnsList(ConfiguredSource):
 
     async def aclose(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await give_up(self._running.values())
 
     def _done(self, asked: str, task: asyncio.Task[tuple[Listing, ...]]) -> None:
         self._running.pop(asked, None)

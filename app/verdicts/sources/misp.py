@@ -21,9 +21,10 @@ from typing import Any, Final
 from urllib.parse import urljoin
 
 from app.kit.clock import Clock, utc_now
-from app.verdicts.sources.base import NOT_USED, PolledList, all_of, json_object, require_ok
+from app.verdicts.sources.base import NOT_USED, PolledList, json_object, require_ok
 from app.verdicts.sources.files import option_number
 from app.verdicts.sources.types import Answer, Download, Entry, SourceClient, SourceConfig, SourceFailed, Tally
+from app.verdicts.waiting import all_of
 
 WHOLE_DAYS: Final = 7
 DAYS: Final = 180

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlencode
 
 from app.kit.clock import Clock, utc_now
 from app.verdicts.canonical import expression_digest
@@ -29,7 +30,8 @@ from app.verdicts.sources.base import ConfiguredSource
 from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_texts
 from app.verdicts.sources.reported import reported_signal
 from app.verdicts.sources.safe_browsing_file import PrefixFile, PrefixHit
-from app.verdicts.sources.types import Cost, SourceClient, SourceConfig, SourceFailed, Target
+from app.verdicts.sources.types import Answer, Cost, SourceClient, SourceConfig, SourceFailed, Target
+from app.verdicts.waiting import give_up
 
 ASK_SECONDS: Final = 5.0
 MAX_KEPT: Final = 50_000
@@ -162,10 +164,7 @@ class HashPrefixSource(ConfiguredSource):
 
     async def aclose(self) -> None:
         """Give up what is under way."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await give_up(self._running.values())
 
     # -- what a protocol is
 
@@ -266,6 +265,24 @@ class GoogleSource(HashPrefixSource):
     def url(self, path: str) -> str:
         """An address of the service."""
         return self._config.address.rstrip("/") + path
+
+    async def get(
+        self, client: SourceClient, path: str, parameters: Sequence[tuple[str, str]], *, most: int, seconds: float
+    ) -> Answer:
+        """Ask the service with ``GET``.
+
+        Args:
+            client: Asks.
+            path: Below the address.
+            parameters: Name and value, in order.
+            most: Bytes of the answer.
+            seconds: Until it is there.
+
+        Raises:
+            SourceFailed: As :meth:`app.verdicts.sources.types.SourceClient.request`.
+        """
+        url = self.url(f"{path}?{urlencode(parameters)}")
+        return await client.request("GET", url, headers=self.headers(), max_bytes=most, seconds=seconds)
 
     def understood(self, read: Callable[[], Found]) -> Found:
         """What an answer says.

@@ -16,7 +16,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from app.verdicts.sources.files import Renewed, option_texts
 from app.verdicts.sources.safe_browsing import MAX_ANSWER_BYTES, MAX_UPDATE_BYTES, UPDATE_SECONDS
@@ -53,25 +52,16 @@ class SafeBrowsingV5(GoogleSource):
         parameters = [("names", name) for name in names]
         versions = [lists.version(name) for name in names]
         parameters += [("version", base64.urlsafe_b64encode(version).decode()) for version in versions if version]
-        answer = await client.request(
-            "GET",
-            self.url(f"/v5/hashLists:batchGet?{urlencode([*parameters, ('alt', 'proto')])}"),
-            headers=self.headers(),
-            max_bytes=MAX_UPDATE_BYTES,
-            seconds=UPDATE_SECONDS,
-        )
+        parameters.append(("alt", "proto"))
+        path = "/v5/hashLists:batchGet"
+        answer = await self.get(client, path, parameters, most=MAX_UPDATE_BYTES, seconds=UPDATE_SECONDS)
         return await asyncio.to_thread(_read_lists, answer, lists, self.name)
 
     async def _search(self, client: SourceClient, hits: Sequence[PrefixHit], seconds: float) -> Found:
         prefixes = sorted({hit.prefix[:SHORT] for hit in hits})
         parameters = [("hashPrefixes", base64.urlsafe_b64encode(prefix).decode()) for prefix in prefixes]
-        answer = await client.request(
-            "GET",
-            self.url(f"/v5/hashes:search?{urlencode([*parameters, ('alt', 'proto')])}"),
-            headers=self.headers(),
-            max_bytes=MAX_ANSWER_BYTES,
-            seconds=seconds,
-        )
+        parameters.append(("alt", "proto"))
+        answer = await self.get(client, "/v5/hashes:search", parameters, most=MAX_ANSWER_BYTES, seconds=seconds)
         return self.understood(lambda: _full_hashes(answer, self.name))
 
 

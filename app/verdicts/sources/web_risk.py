@@ -13,15 +13,14 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlencode
 
-from app.verdicts.sources.base import all_of
 from app.verdicts.sources.files import Renewed
 from app.verdicts.sources.safe_browsing import MAX_ANSWER_BYTES, MAX_UPDATE_BYTES, UPDATE_SECONDS
 from app.verdicts.sources.safe_browsing_file import PrefixHit
 from app.verdicts.sources.safe_browsing_json import bytes_of, read_json, time_of
 from app.verdicts.sources.safe_browsing_lookup import Found, GoogleSource
 from app.verdicts.sources.types import Answer, SourceClient
+from app.verdicts.waiting import all_of
 
 WAIT_WITHOUT_WORD: Final = 1800.0
 
@@ -42,13 +41,8 @@ class WebRisk(GoogleSource):
             ]
             if lists.version(threat):
                 parameters.append(("versionToken", base64.b64encode(lists.version(threat)).decode()))
-            answer = await client.request(
-                "GET",
-                self.url(f"/v1/threatLists:computeDiff?{urlencode(parameters)}"),
-                headers=self.headers(),
-                max_bytes=MAX_UPDATE_BYTES,
-                seconds=UPDATE_SECONDS,
-            )
+            path = "/v1/threatLists:computeDiff"
+            answer = await self.get(client, path, parameters, most=MAX_UPDATE_BYTES, seconds=UPDATE_SECONDS)
             soonest = await asyncio.to_thread(_read_diff, answer, lists, threat, self.name)
             if soonest is not None:
                 waits.append(max(0.0, (soonest - self._clock()).total_seconds()))
@@ -67,13 +61,7 @@ class WebRisk(GoogleSource):
     async def _search_one(self, client: SourceClient, prefix: bytes, seconds: float) -> Found:
         parameters = [("hashPrefix", base64.b64encode(prefix).decode())]
         parameters += [("threatTypes", threat) for threat in self.threats]
-        answer = await client.request(
-            "GET",
-            self.url(f"/v1/hashes:search?{urlencode(parameters)}"),
-            headers=self.headers(),
-            max_bytes=MAX_ANSWER_BYTES,
-            seconds=seconds,
-        )
+        answer = await self.get(client, "/v1/hashes:search", parameters, most=MAX_ANSWER_BYTES, seconds=seconds)
         return self.understood(lambda: _full_hashes(read_json(answer, self.name), self._clock()))
 
 

@@ -16,13 +16,13 @@ import pytest
 
 from app.kit.addresses import IPAddress
 from app.kit.db import Database
-from app.verdicts.sources.base import all_of
 from app.verdicts.sources.client import HttpSourceClient
 from app.verdicts.sources.lists import FileList
 from app.verdicts.sources.misp import MispFeed
 from app.verdicts.sources.refresh import Refresher
 from app.verdicts.sources.service import add_source, new_config
 from app.verdicts.sources.types import Download, SourceConfig, SourceFailed
+from app.verdicts.waiting import all_of
 from tests.integration.verdicts.loopback import Asked, Reply, loopback_client, serve
 
 pytestmark = pytest.mark.anyio
