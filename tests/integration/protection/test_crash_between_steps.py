@@ -12,7 +12,7 @@ from app.protection import restore as restore_module
 from app.protection.protect import StepRecorder
 from app.protection.service import pause
 from app.protection.tasks import restore_mailbox
-from connectors.base.types import Provider, ReplaceState, ReplaceStep
+from connectors.base.types import ReplaceState, ReplaceStep
 from tests.integration.protection.hands import Hands
 from tests.integration.protection.test_restore import ask, result
 from tests.integration.protection.world import GATEWAY, Organisation, mail
@@ -41,8 +41,7 @@ def killed_at(step: ReplaceStep, *, journaled: bool) -> Callable[..., Any]:
 
 
 def steps_of(organisation: Organisation) -> list[tuple[ReplaceStep, bool]]:
-    in_place = organisation.provider is Provider.MICROSOFT
-    return [moment for moment in MOMENTS if not in_place or moment[0] is not ReplaceStep.REMOVED]
+    return [moment for moment in MOMENTS if organisation.makes_copies or moment[0] is not ReplaceStep.REMOVED]
 
 
 async def test_protecting_goes_on_where_it_was(organisation: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:

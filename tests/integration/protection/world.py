@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from app.bootstrap import LoadedProviders
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
+from app.protection.copying import choose_copies
 from app.protection.models import MailboxRow, MessageRow
 from app.protection.providers import TenantGrant
 from app.protection.roster import import_mailboxes
@@ -69,6 +70,13 @@ class Organisation:
     tenant_id: uuid.UUID
     domain: str
     people: list[str]
+    copies: bool = False
+    """At Microsoft: changing received mail is refused, and replacing by copies was chosen."""
+
+    @property
+    def makes_copies(self) -> bool:
+        """Whether a protected message is another one than the one that was delivered."""
+        return self.copies or self.provider is Provider.GOOGLE
 
     @property
     def actor(self) -> Actor:
@@ -217,6 +225,18 @@ async def connect(
     runtime = Runtime(settings, database, keyring, LoadedProviders(settings, keyring))
     tenant_id = await register(database, runtime, made, protected=protected, dry_run=dry_run)
     return Organisation(runtime, emulators, provider, tenant_id, made.domain, list(made.addresses))
+
+
+async def choose_copies_for(organisation: Organisation) -> None:
+    """It is after 31 December 2026, the advanced permission is not granted, and the administrator chose copies."""
+    state = organisation.emulators.world.microsoft
+    tenant = next(iter(state.tenants))
+    state.revoke(tenant, organisation.emulators.client_id)
+    state.grant(tenant, organisation.emulators.client_id, ("Mail.ReadWrite", "User.Read.All"))
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await choose_copies(session, organisation.actor, True)
+    organisation.copies = True
+    await organisation.restart()  # with a token that has the roles of now
 
 
 def mail(to: str, subject: str = "Hello", link: str = "https://news.example/a?x=1&y=2", n: int = 0) -> bytes:
