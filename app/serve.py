@@ -265,6 +265,7 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
 
                 deps = IntakeDeps(runtime.db, runtime.keyring, runtime.providers)
                 intake = create_intake(deps)
+                stack.push_async_callback(intake.settle)
                 background += [
                     Fetching(runtime.providers, provider, HintStore(deps), stopping).run()
                     for provider in await fetched_providers(runtime.providers)

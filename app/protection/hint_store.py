@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,17 +35,22 @@ STORE_ERRORS = (DBAPIError, InterfaceError, TimeoutError)
 
 _REMEMBER_SECONDS = 60.0
 _REMEMBERED = 100_000
+_UNKNOWN_SECONDS = 2.0
+"""A subscription may be stored a moment after the provider knows it; what comes in between is found by the look that
+follows its making."""
+_UNKNOWNS = 10_000
 _TRIES = 3
-_COUNT_AGAIN_SECONDS = 1.0
 _RENEWS = frozenset({HintKind.REAUTHORIZE, HintKind.SUBSCRIPTION_REMOVED})
 
 _NO_WAIT_FOR_DISK = statement("SET LOCAL synchronous_commit TO off")
-"""A hint is stored once the database has it. Should the database's machine die within the next half second, the hint
-is lost as providers lose some too, and polling finds the mail
-(https://www.postgresql.org/docs/current/wal-async-commit.html)."""
+"""For counts alone: those of the last half second may be lost with the database's machine
+(https://www.postgresql.org/docs/current/wal-async-commit.html). A hint is answered for once it is on the disk."""
 
 _NOT_FOR_EVER = statement("SET LOCAL statement_timeout TO '2500ms'")
 """Microsoft waits three seconds for its answer; what cannot be stored by then comes again."""
+
+_COUNT_SECONDS = 0.25
+"""Counts of what was taken are written so often: nobody's answer waits for them."""
 
 _NOTIFIED_AT = "UPDATE mailboxes SET last_notified_at = %s WHERE tenant_id = %s AND id = ANY(%s)"
 
@@ -80,11 +86,15 @@ class Target:
 
 
 class KnownSubscriptions:
-    """Which mailbox a subscription is for, and its secret; remembered for a while, since both never change."""
+    """Which mailbox a subscription is for, and its secret; remembered for a while, since both never change.
+
+    That there is none is remembered for two seconds, so that a flood of made-up ids is not one of queries.
+    """
 
     def __init__(self, deps: IntakeDeps) -> None:
         self._deps = deps
         self._known: dict[tuple[Provider, str], tuple[float, Target, bytes]] = {}
+        self._unknown: dict[tuple[Provider, str], float] = {}
 
     async def find(self, provider: Provider, ids: Iterable[str]) -> dict[str, tuple[Target, bytes]]:
         """Target and secret of each id that is a subscription's.
@@ -99,17 +109,22 @@ class KnownSubscriptions:
             known = self._known.get((provider, subscription_id))
             if known is not None and known[0] > now:
                 found[subscription_id] = known[1:]
-            else:
+            elif self._unknown.get((provider, subscription_id), 0.0) <= now:
                 missing.append(subscription_id)
         if missing:
             (rows,) = await self._deps.db.at_once(None, statement(_FIND, missing, provider.value))
             if len(self._known) > _REMEMBERED:
                 self._known.clear()
+            if len(self._unknown) > _UNKNOWNS:
+                self._unknown.clear()
+            for subscription_id in missing:
+                self._unknown[provider, subscription_id] = now + _UNKNOWN_SECONDS
             for subscription_id, tenant_id, mailbox_id, sealed in rows:
                 secret = self._opened(tenant_id, mailbox_id, bytes(sealed))
                 if secret is not None:
                     found[subscription_id] = (Target(tenant_id, mailbox_id), secret)
                     self._known[provider, subscription_id] = (now + _REMEMBER_SECONDS, *found[subscription_id])
+                    del self._unknown[provider, subscription_id]
         return found
 
     def _opened(self, tenant_id: uuid.UUID, mailbox_id: int, sealed: bytes) -> bytes | None:
@@ -144,6 +159,7 @@ class HintWriter:
         self._lanes: dict[uuid.UUID, _Lane] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._counted: asyncio.Future[None] | None = None
+        self._at_once = asyncio.Event()
         self._counting: asyncio.Task[None] | None = None
 
     async def write(self, genuine: dict[Target, set[HintKind]]) -> None:
@@ -163,6 +179,10 @@ class HintWriter:
             batches[target.tenant_id] = lane.next
             if lane.working is None:
                 lane.working = asyncio.create_task(self._work(target.tenant_id, lane))
+        if len(batches) == 1:
+            (batch,) = batches.values()
+            await asyncio.shield(batch.done)
+            return
         results = await asyncio.gather(
             *(asyncio.shield(batch.done) for batch in batches.values()), return_exceptions=True
         )
@@ -191,7 +211,6 @@ class HintWriter:
                     anew = HintKind.SUBSCRIPTION_REMOVED in mailboxes[mailbox_id]
                     await defer_renew(session, tenant_id, mailbox_id, anew=anew)
         statements: tuple[Statement, ...] = (
-            _NO_WAIT_FOR_DISK,
             _NOT_FOR_EVER,
             statement(_NOTIFIED_AT, self._deps.clock(), tenant_id, ids),
             notified(tenant_id, ids),
@@ -210,25 +229,46 @@ class HintWriter:
 
         What could not be stored is stored with what comes next.
         """
-        for reason, number in counts.items():
-            self._counts[provider.value, reason] += number
         if self._counted is None:
             self._counted = asyncio.get_running_loop().create_future()
         counted = self._counted
-        if self._counting is None:
-            self._counting = asyncio.create_task(self._count())
+        self.note(provider, counts)
+        self._at_once.set()
         await asyncio.shield(counted)
 
+    def note(self, provider: Provider, counts: dict[str, int]) -> None:
+        """Count by reason, soon."""
+        for reason, number in counts.items():
+            self._counts[provider.value, reason] += number
+        if self._counting is None:
+            self._counting = asyncio.create_task(self._count())
+
+    async def settle(self) -> None:
+        """Store what was noted, before the process ends."""
+        self._at_once.set()
+        if self._counting is not None:
+            await self._counting
+
     async def _count(self) -> None:
-        while self._counted is not None:
+        wanted = True
+        while wanted:
             counts, self._counts = self._counts, Counter()
             counted, self._counted = self._counted, None
+            self._at_once.clear()
             try:
                 await self._add(counts)
+                stored = True
             except STORE_ERRORS as error:
                 log.warning("intake.not_counted", error=type(error).__name__)
                 self._counts.update(counts)
-            counted.set_result(None)
+                stored = False
+            if counted is not None:
+                counted.set_result(None)
+            if stored and self._counts and self._counted is None:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._at_once.wait(), _COUNT_SECONDS)
+            # What could not be stored waits for the next notification, not for itself.
+            wanted = self._counted is not None or (stored and bool(self._counts))
         self._counting = None
 
     async def _add(self, counts: Counter[tuple[str, str]]) -> None:
