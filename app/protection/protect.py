@@ -32,6 +32,7 @@ from app.protection.content import content_hash, rebuilt
 from app.protection.halfway import before_our_write, is_whole_copy
 from app.protection.holding import HELD, JobTakenOver
 from app.protection.models import MessageRow
+from app.protection.orphans import settle_own_copy
 from app.protection.payloads import OpenLink, with_opener
 from app.protection.plan import make_plan
 from app.protection.providers import TenantGrant
@@ -163,10 +164,11 @@ async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pend
 async def _first_attempt(runtime: Runtime, work: MailboxWork, message: journal.Pending) -> None:
     """A message that nothing is known of yet: no need to read its row."""
     fetched = await work.connector.fetch(MessageRef(work.mailbox, message.external_id))
-    old = fetched.received_at is not None and fetched.received_at < work.since
-    if Trait.OWN_COPY in fetched.traits or old:
-        # Our own copy, seen before its original's journal was closed (that row leads to it), or mail from
-        # before protection was switched on, moved: neither concerns us.
+    if Trait.OWN_COPY in fetched.traits:
+        await settle_own_copy(runtime, work, message.id, fetched)
+        return
+    if fetched.received_at is not None and fetched.received_at < work.since:
+        # From before protection was switched on, moved: it does not concern us.
         await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message.id))
         return
     await _protect_fetched(runtime, work, message.id, fetched, fetched, resume=None)
@@ -220,7 +222,7 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
         await _close(runtime, work, message_id, fetched.ref.id, fetched.version, fetched.content, (), again)
         return
     if Trait.OWN_COPY in fetched.traits:
-        await runtime.db.at_once(work.tenant_id, *journal.forgetting(work.tenant_id, message_id))
+        await settle_own_copy(runtime, work, message_id, fetched)
         return
 
     async def before(opener: OpenLink) -> tuple[FetchedMessage, bool]:
@@ -400,9 +402,7 @@ class StepRecorder:
     counts as removed by us once the copy was verified.
     """
 
-    def __init__(
-        self, runtime: Runtime, work: MailboxWork, message_id: int, replaced_id: str, journey: str
-    ) -> None:
+    def __init__(self, runtime: Runtime, work: MailboxWork, message_id: int, replaced_id: str, journey: str) -> None:
         self._runtime = runtime
         self._work = work
         self._message_id = message_id
