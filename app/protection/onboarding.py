@@ -26,6 +26,7 @@ from app.protection.copying import with_choice
 from app.protection.providers import Providers, TenantGrant
 from app.protection.reach import protected_mailboxes
 from app.protection.roster import bind_organisation
+from app.protection.swapping import with_evidence
 from app.tenants.accounts import TenantStatus, make_owner
 from app.tenants.actor import Actor, Permission, Role
 from app.tenants.models import Tenant
@@ -266,6 +267,11 @@ def checks_from_json(stored: Iterable[Any]) -> list[AccessCheck]:
         AccessCheck(item["key"], CheckStatus(item["status"]), item["summary"], item["remedy"], item["link"])
         for item in stored
     ]
+
+
+def known_checks(tenant: Tenant) -> list[AccessCheck]:
+    """The checks of a tenant as they are shown: as they were stored, with what its mail has told since."""
+    return with_evidence(checks_from_json(tenant.checks), tenant.settings)
 
 
 def _store(tenant: Tenant, checks: list[AccessCheck], now: datetime) -> None:

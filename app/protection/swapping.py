@@ -361,35 +361,34 @@ def _noting(tenant_id: uuid.UUID, found: dict[str, str]) -> Statement:
     return statement(_NOTE, Jsonb(found), tenant_id, found["status"])
 
 
-def attachments_check(changes_wanted: bool, evidence: dict[str, str] | None) -> AccessCheck:
-    """The access check about changing attachments: found out by doing it, and never a reason not to protect.
+def with_evidence(checks: Sequence[AccessCheck], settings: dict[str, Any]) -> list[AccessCheck]:
+    """The access checks with what is known of changing attachments: another process than this may have found it out.
 
     Args:
-        changes_wanted: Whether the organisation's policy has attachments changed at all.
-        evidence: ``tenants.settings[EVIDENCE]``, where there is any.
+        checks: Those of the connector; where none is about attachments, none is added.
+        settings: The tenant's.
     """
-    found = evidence or {}
+    return [_known(each, settings) if each.key == EVIDENCE else each for each in checks]
+
+
+def _known(check: AccessCheck, settings: dict[str, Any]) -> AccessCheck:
+    found = settings.get(EVIDENCE) or {}
+    on = str(found.get("at", ""))[:10]
     if found.get("status") == _WORKS:
-        return AccessCheck(
-            EVIDENCE, CheckStatus.PASSED, f"An attachment of received mail was changed ({found.get('at', '')[:10]})."
-        )
-    if not changes_wanted:
+        return AccessCheck(EVIDENCE, CheckStatus.PASSED, f"An attachment of received mail was changed on {on}.")
+    if not wants_changes(DeliveryOptions.parse(settings.get("delivery") or {})):
         return AccessCheck(
             EVIDENCE,
             CheckStatus.SKIPPED,
-            "The policy has codes in attachments reported, not changed; whether they can be is not known.",
+            "Codes in attachments are reported, not changed: so the settings say. Whether they can be is not known.",
         )
     if found.get("status") == _REFUSED:
         return AccessCheck(
             EVIDENCE,
             CheckStatus.UNKNOWN,
-            f"Refused on {found.get('at', '')[:10]}: {found.get('detail', '')} Codes in attachments are reported.",
-            "Nothing else depends on it. It is tried again with the next code, once an hour at most.",
+            f"Refused on {on}: {found.get('detail', '')}",
+            "Nothing else depends on it: codes are reported. It is tried again, once an hour at most.",
         )
-    return AccessCheck(
-        EVIDENCE,
-        CheckStatus.UNKNOWN,
-        "Whether received mail takes a changed attachment is not documented. The first code in a picture shows it; "
-        "where it is refused the picture is left as it is and the code is reported.",
-        "Nothing needs to be done.",
-    )
+    if check.status is CheckStatus.SKIPPED:
+        return AccessCheck(EVIDENCE, CheckStatus.UNKNOWN, check.summary, "Nothing needs to be done.")
+    return check

@@ -25,10 +25,12 @@ from typing import Any
 
 from connectors.base.errors import ConnectorError, MessageGone, VersionConflict, WriteNotVerified
 from connectors.base.types import (
+    AccessCheck,
     AttachedFile,
     AttachmentRecorder,
     AttachmentStep,
     AttachmentSwap,
+    CheckStatus,
     MessageRef,
     SwapOutcome,
     Swapped,
@@ -39,6 +41,8 @@ from connectors.microsoft.fetch import list_attachments, read_attachment
 
 MAX_FILE_BYTES = 3_000_000
 """Largest file that one request takes ("under 3 MB", https://learn.microsoft.com/graph/outlook-large-attachments)."""
+CHECK = "attachments"
+"""Key of the access check."""
 _HOLDS_SECONDS = 3_600.0
 _ADDING = "adding an attachment"
 _REMOVING = "removing an attachment"
@@ -94,6 +98,28 @@ class AttachmentDesk:
         if not self._reason or self._client.now() >= self._refused_until:
             return ""
         return self._reason if await self._client.roles() == self._refused_with else ""
+
+    async def check(self) -> AccessCheck:
+        """What this process has found out, as an access check. It never fails: nothing else depends on it."""
+        try:
+            fixed = await self.fixed()
+        except ConnectorError:
+            fixed = ""  # there is no token: the check of the consent says so
+        if fixed:
+            return AccessCheck(
+                CHECK,
+                CheckStatus.UNKNOWN,
+                f"Refused within the hour: {fixed}",
+                "Nothing else depends on it: codes are reported. It is tried again, once an hour at most.",
+            )
+        if self._client.now() < self._worked_until:
+            return AccessCheck(CHECK, CheckStatus.PASSED, "An attachment of received mail was changed within the hour.")
+        return AccessCheck(
+            CHECK,
+            CheckStatus.SKIPPED,
+            "Whether received mail takes a changed attachment is not documented. The first code in a picture that is "
+            "to be changed shows it; where it is refused the picture is left as it is and the code is reported.",
+        )
 
     async def swap(self, ref: MessageRef, swaps: Sequence[AttachmentSwap], record: AttachmentRecorder) -> Swapped:
         """Swap, verify, and record each step; see :class:`connectors.base.protocol.MailboxConnector`.

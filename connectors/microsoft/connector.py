@@ -100,7 +100,8 @@ class MicrosoftConnector:
 
     async def check_access(self, first: Sequence[Mailbox] = ()) -> list[AccessCheck]:
         """See :func:`connectors.microsoft.checks.check_access`."""
-        return await checks.check_access(self._client, first)
+        found = await checks.check_access(self._client, first)
+        return [*found, await self._attachments.check()]
 
     async def organisation(self) -> str:
         """The tenant's id as its token names it (claim ``tid``)."""

@@ -41,7 +41,7 @@ async def connector(
         deps,
         "connector.html",
         visitor=visitor,
-        checks=connecting.checks_from_json(visitor.tenant.checks),
+        checks=connecting.known_checks(visitor.tenant),
         listed=listed,
         choice=choice,
         wanted=wanted,

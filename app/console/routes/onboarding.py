@@ -68,7 +68,7 @@ async def onboarding(request: Request, deps: Deps, visitor: SignedInVisitor) -> 
         step=current_step(visitor),
         provider=provider.value,
         consent=consent,
-        checks=connecting.checks_from_json(visitor.tenant.checks),
+        checks=connecting.known_checks(visitor.tenant),
         domains=domains,
         choice=choice,
         since_days=SINCE_DAYS,

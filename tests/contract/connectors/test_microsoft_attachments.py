@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from connectors.base.errors import ConnectorError, MailboxOutOfScope, MessageGone, Transient, WriteNotVerified
-from connectors.base.types import AttachedFile, AttachmentStep, AttachmentSwap, MessageRef, SwapOutcome
+from connectors.base.types import AttachedFile, AttachmentStep, AttachmentSwap, CheckStatus, MessageRef, SwapOutcome
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from tests.contract.connectors.harness import Killed
 from tests.contract.connectors.harness_microsoft import MicrosoftHarness, graph_that
@@ -378,3 +378,19 @@ async def test_two_who_do_the_same_leave_one(microsoft: MicrosoftHarness) -> Non
 
     assert seen(microsoft, ref) == with_content(before, NEW)
     assert "theirs" in [a.id for a in message.attachments]
+
+
+async def test_the_access_check_tells_what_was_found_out_and_never_fails(microsoft: MicrosoftHarness) -> None:
+    async def check() -> CheckStatus:
+        (found,) = [each for each in await microsoft.connector.check_access() if each.key == "attachments"]
+        return found.status
+
+    assert await check() is CheckStatus.SKIPPED
+    microsoft.state.switches.attachments_to_received = False
+    ref = microsoft.deliver(microsoft.ada, letter())
+    await microsoft.connector.swap_attachments(ref, [await swap_of(microsoft, ref)], Steps())
+    assert await check() is CheckStatus.UNKNOWN
+    microsoft.state.switches.attachments_to_received = True
+    await microsoft.connector.swap_attachments(ref, [await swap_of(microsoft, ref)], Steps())
+    assert await check() is CheckStatus.PASSED
+    assert await microsoft.connector.attachments_fixed() == ""

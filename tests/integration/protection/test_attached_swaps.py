@@ -20,9 +20,10 @@ from app.messages.options import DeliveryOptions
 from app.protection import swapping
 from app.protection.holding import JobTakenOver
 from app.protection.models import MessageEvent, MessageLink, MessageRow
+from app.protection.onboarding import known_checks, sufficient
 from app.protection.plan import change_options
 from app.protection.swapping import SwapRecorder
-from app.protection.tasks import purge, restore_mailbox
+from app.protection.tasks import probe, purge, restore_mailbox
 from app.tenants.models import Tenant
 from connectors.base.types import AttachmentStep, Provider
 from connectors.emulators.common.faults import FaultKind, FaultRule
@@ -494,3 +495,31 @@ async def test_other_messages_of_the_mailbox_go_on_while_pictures_are_swapped(no
         nordwind.deliver(nordwind.people[0], letter(nordwind.people[0], CODE))
     await nordwind.sync()
     assert Counter(row.state for row in await nordwind.messages()) == {"protected": 6}
+
+
+async def shown_check(organisation: Organisation) -> tuple[str, str]:
+    """The check about attachments as the pages show it, stored by a process that has tried nothing itself."""
+    await organisation.restart()
+    await probe(organisation.runtime, organisation.tenant_id)
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        tenant = await session.get(Tenant, organisation.tenant_id)
+        assert tenant is not None
+        (found,) = [check for check in known_checks(tenant) if check.key == "attachments"]
+        assert sufficient(known_checks(tenant))
+        return found.status.value, found.summary
+
+
+async def test_the_connector_page_tells_whether_pictures_can_be_changed(nordwind: Organisation) -> None:
+    assert (await shown_check(nordwind))[0] == "skipped"  # the policy asks for no change
+    await want(nordwind, qr="deface")
+    assert (await shown_check(nordwind))[0] == "unknown"
+    nordwind.emulators.world.microsoft.switches.attachments_to_received = False
+    nordwind.deliver(nordwind.people[0], letter(nordwind.people[0], CODE))
+    await nordwind.sync()
+    status, said = await shown_check(nordwind)
+    assert status == "unknown" and said.startswith("Refused on 20") and "403" in said
+    nordwind.emulators.world.microsoft.switches.attachments_to_received = True
+    nordwind.deliver(nordwind.people[0], letter(nordwind.people[0], CODE))
+    await nordwind.sync()
+    status, said = await shown_check(nordwind)
+    assert status == "passed" and "changed on" in said
