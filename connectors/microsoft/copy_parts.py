@@ -142,13 +142,12 @@ def state_to_set(source: Mapping[str, Any], target: Mapping[str, Any], *, merge:
         source: The message that is about to go.
         target: The message that takes its place.
         merge: Whether the target may have been in its owner's hands for a while: then what was done to either
-            counts. Otherwise it becomes like the source.
+            counts, but for the read state, since a copy is created as read. Otherwise it becomes like the source.
     """
     wanted = {name: source[name] for name in STATE if source.get(name) is not None}
     if merge:
         for name in ("importance", "inferenceClassification"):
             wanted.pop(name, None)
-        wanted["isRead"] = source.get("isRead") is True or target.get("isRead") is True
         if _status(source) == "notFlagged":
             wanted.pop("flag", None)
         both = [*(target.get("categories") or []), *(source.get("categories") or [])]
