@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from app.messages.qr.blocks import BlockCode
 
 _T = TypeVar("_T")
-_DATA_IMAGE = re.compile(r"data:image/(?:png|jpe?g|gif|webp|bmp|x-ms-bmp);base64,([A-Za-z0-9+/=\s]{40,})", re.I)
+# Begins with a character that has no case: then the places are looked for ten times as fast.
+_DATA_IMAGE = re.compile(
+    r":(?<=[dD][aA][tT][aA]:)(?i:image/(?:png|jpe?g|gif|webp|bmp|x-ms-bmp);base64,)([A-Za-z0-9+/=\s]{40,})"
+)
 _BLOCKS = "\u2588\u2580\u2584\u25a0\u2b1b\u28ff"
 _SPELLED_BLOCKS = re.compile("&#(?:96|[xX]25)|&(?:lh|uh)?bl(?:oc)?k;")
 _DATA_DRAWING = re.compile(
@@ -40,6 +43,8 @@ _LEAST_CELLS = 400
 _ROW = 21
 _STRIDE = 1_500
 _CELL_CHARACTERS = 160
+_PIECE = 4 * _CELL_CHARACTERS
+_FEW_CELLS = 3
 _MAX_JOINED = 6
 _MAX_IMAGES = 40
 _MAX_PIXELS = 150_000_000  # of all pictures, pages and drawings of a message
@@ -315,14 +320,12 @@ def _drawing_in(address: str, body: str) -> bytes:
 def _has_dense_table(source: str) -> bool:
     """Whether a row as long as a code's side stands in the source with hardly anything in its cells."""
     # A code's table is some kilobytes of nothing but cells: looking at a piece here and there finds one.
+    tag = "<td" if "<td" in source else "<TD"
     for at in range(_STRIDE, len(source), _STRIDE):
-        end = at + 4 * _CELL_CHARACTERS
-        cells = source.count("<td", at, end)
-        if cells >= 3 or (not cells and source.count("<TD", at, end) >= 3):
+        if source.count(tag, at, at + _PIECE) >= _FEW_CELLS:
             break
     else:
         return False
-    tag = "<td" if "<td" in source else "<TD"
     if source.count(tag) >= _LEAST_CELLS:
         places: list[int] = []
         at = source.find(tag)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from app.messages import defang
 from app.messages.charsets import StringView, View
@@ -68,6 +69,8 @@ class Writer:
     """The text of the HTML part that was looked at last, in the characters of its view."""
     has_drawing: bool = False
     """Whether it has an SVG element."""
+    _minted: dict[tuple[str, bytes, LinkKind], str] = field(default_factory=dict)
+    """Gateway URLs by what they are made of: every fourth link of real mail stands there more than once."""
     judge: LinkJudge = field(init=False)
     _own: str = field(init=False)
 
@@ -234,12 +237,15 @@ class Writer:
         return url[: len(own)].lower() == own and url[len(own) : len(own) + 1] in ("", "/", "?", "#")
 
     def _rewritten(self, candidate: Candidate, link: FoundLink) -> list[Change]:
-        try:
-            gateway_url = self.plan.mint(link)
-        except ValueError as error:
-            self.warn("not_minted", link.part, f"A link could not be rewritten and was left as it is: {error}")
-            self.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
-            return []
+        same = (link.url, link.source, candidate.kind)
+        gateway_url = self._minted.get(same)
+        if gateway_url is None:
+            try:
+                gateway_url = self._minted[same] = self.plan.mint(link)
+            except ValueError as error:
+                self.warn("not_minted", link.part, f"A link could not be rewritten and was left as it is: {error}")
+                self.links.append(RewrittenLink(link, LinkAction.LEAVE, None))
+                return []
         self.links.append(RewrittenLink(link, LinkAction.REWRITE, gateway_url))
         if candidate.wrap:
             return [
@@ -302,7 +308,10 @@ def _quoted(text: str) -> str:
 
 def splices(view: View, changes: list[Change]) -> list[Splice]:
     """Turn changes of a view into splices of its bytes."""
-    return [
-        Splice(view.offset(c.start), view.offset(c.end), view.encode(c.new), c.edge, c.token)
-        for c in sorted(changes, key=lambda change: (change.start, change.end))
-    ]
+    offset, encode = view.offset, view.encode
+    made = [Splice(offset(c.start), offset(c.end), encode(c.new), c.edge, c.token) for c in changes]
+    made.sort(key=_place)
+    return made
+
+
+_place = attrgetter("start", "end")

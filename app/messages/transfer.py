@@ -28,6 +28,7 @@ _FEW_RESTARTS = 8
 _DIGITS = b"0123456789abcdefABCDEF"
 _PLAIN = frozenset(range(33, 127)) - {61}
 _PLAIN_BYTES = bytes(sorted(_PLAIN))
+_QUOTED = tuple(b"%c" % octet if octet in _PLAIN else b"=%02X" % octet for octet in range(256))
 
 
 class Edge(Enum):
@@ -250,7 +251,7 @@ class QuotedPrintableBody(Body):
     def _fold(self, new: bytes, column: int, rest: int, edge: Edge) -> bytes:
         """Encode `new` to stand at `column` with `rest` more bytes on its line."""
         plain = new.translate(None, _PLAIN_BYTES) == b""
-        quoted = new if plain else b"".join([b"%c" % c if c in _PLAIN else b"=%02X" % c for c in new])
+        quoted = new if plain else b"".join(map(_QUOTED.__getitem__, new))
         if not quoted or column + len(quoted) + rest <= _LINE:
             return quoted
         soft = b"=" + self.eol

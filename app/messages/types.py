@@ -159,7 +159,8 @@ class TransformPlan:
     Attributes:
         gateway: Base URL of the click gateway, such as ``https://gw.example``. Links under it are ours.
         mint: Returns the gateway URL for a found link: printable ASCII without quotes, ``<``, ``>``, ``&`` or spaces,
-            ending in a letter, digit, ``-`` or ``_``. May raise ValueError: the link is then left and reported.
+            ending in a letter, digit, ``-`` or ``_``. May raise ValueError: the link is then left and reported. Asked
+            once for links of the same URL, source and kind in a message.
         decide: What to do with a link; None rewrites every one.
         open_link: Opens one of our own links; None when it is not a valid one.
         own_domains: The tenant's own domains, for look-alike findings.
