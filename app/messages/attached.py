@@ -44,11 +44,12 @@ def attachment(
         writer.links.append(RewrittenLink(judged, LinkAction.LEAVE, None))
     for note in found.notes:
         writer.warn("not_covered", part, f"{found.kind}: {note}.")
-    nothing: tuple[list[str], tuple[str, ...]] = ([], ())
-    texts, notes = pictures.looked(
+    nothing: tuple[list[tuple[str, str]], tuple[str, ...]] = ([], ())
+    codes, notes = pictures.looked(
         found.kind, part, lambda: _codes_of_document(found.kind, data, pictures.budget), nothing
     )
-    pictures.report(texts, part, f"stands in an attachment ({found.kind}), which is never changed")
+    for text, place in codes:
+        pictures.report([text], part, f"stands in an attachment ({found.kind}, {place}), which is never changed")
     for note in notes:
         pictures.not_looked_at(found.kind, part, note)
     if found.kind == "picture":
@@ -56,16 +57,16 @@ def attachment(
     return pictures.drawing(data, part) if "SVG" in found.kind else None
 
 
-def _codes_of_document(kind: str, data: bytes, budget: PixelBudget) -> tuple[list[str], tuple[str, ...]]:
-    """QR codes in a document by its kind, and what of it was not looked at."""
+def _codes_of_document(kind: str, data: bytes, budget: PixelBudget) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """QR codes in a document by its kind, each with its place there, and what of it was not looked at."""
     if kind.startswith("PDF"):
         from app.messages.qr.pdf import find as find_pdf
 
         pages = find_pdf(data, budget=budget, links=False)
-        return [code.text for _, code in pages.codes], pages.notes
+        return [(code.text, f"page {page + 1}") for page, code in pages.codes], pages.notes
     if kind in ("Office document", "OpenDocument file"):
         from app.messages.qr.documents import find as find_in_document
 
         document = find_in_document(data, budget=budget)
-        return [code.text for _, code in document.codes], document.notes
+        return [(code.text, name[:200]) for name, code in document.codes], document.notes
     return [], ()
