@@ -44,6 +44,7 @@ BY_THE_CLOCK = "housekeeping"
 """The queue of scheduled work: it neither waits behind a tenant's flood nor holds up anybody's mail."""
 
 _BATCH = 500
+_TRIES = 3
 
 
 def tenant_queue(tenant_id: uuid.UUID) -> str:
@@ -175,6 +176,48 @@ def notified(tenant_id: uuid.UUID, mailbox_ids: list[int]) -> Statement:
     """
     values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": mailbox_ids}
     return Statement(_DEFER_NOTIFIED, values)
+
+
+_DEFER_SYNC_AT = f"""
+SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
+    %(queue)s::text, '{SYNC}', 0, %(lock)s::text, 'sync:' || %(lock)s::text,
+    jsonb_build_object('tenant_id', %(tenant)s::text, 'mailbox_id', %(mailbox)s::bigint), %(at)s::timestamptz
+)::procrastinate_job_to_defer_v1])
+WHERE NOT EXISTS (
+    SELECT 1 FROM procrastinate_jobs waiting
+    WHERE waiting.queueing_lock = 'sync:' || %(lock)s::text AND waiting.status = 'todo'
+)
+"""  # noqa: S608  # the only thing filled in is a constant of this module
+
+
+def looking_again(tenant_id: uuid.UUID, mailbox_id: int, at: datetime | None) -> Statement:
+    """Looks at a mailbox at a time, unless such a job is waiting already.
+
+    Where one is deferred at the same instant it fails with ``IntegrityError``, and can be run again.
+    """
+    values = {
+        "queue": tenant_queue(tenant_id),
+        "tenant": str(tenant_id),
+        "lock": mailbox_lock(tenant_id, mailbox_id),
+        "mailbox": mailbox_id,
+        "at": at,
+    }
+    return Statement(_DEFER_SYNC_AT, values)
+
+
+async def run_with_looks(db: Database, tenant_id: uuid.UUID, *statements: Statement) -> None:
+    """Run statements of which some look at mailboxes; again where an equal job was deferred at the same instant.
+
+    Raises:
+        DBAPIError: One of them failed; nothing was changed.
+    """
+    for last in range(1, _TRIES + 1):
+        try:
+            await db.at_once(tenant_id, *statements)
+            return
+        except IntegrityError:
+            if last == _TRIES:
+                raise
 
 
 _DEFER_SUBSCRIBES = text(f"""

@@ -15,13 +15,13 @@ import structlog
 from sqlalchemy import update
 
 from app.audit.service import record
-from app.kit.at_once import statement
+from app.kit.at_once import Statement, statement
 from app.protection import journal
 from app.protection.batch import Turn, protect_all, protect_page
 from app.protection.models import MailboxRow
 from app.protection.opening import read_mailbox
 from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, protect_one
-from app.protection.queue import defer_sync
+from app.protection.queue import defer_sync, looking_again, notified, run_with_looks
 from app.protection.reach import any_work
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime
@@ -103,9 +103,10 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
             if not await protect_page(runtime, work, new, turn):
                 return await _go_on(runtime, work, looked)
             looked += len(page.changes)
-            await _advance(runtime, work, page)
             if not page.more:
+                # Written together with the end of the look.
                 break
+            await runtime.db.at_once(tenant_id, _advance(runtime, work, page))
             if turn.is_over():
                 return await _go_on(runtime, work, looked)
             page = await _changes(work, page.cursor)
@@ -133,12 +134,14 @@ async def sync_mailbox(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id: int) 
         status = "revoked" if isinstance(error, AccessRevoked) else "blocked"
         await stop_tenant(runtime, tenant_id, status, str(error))
         return SyncReport(looked, stopped=status)
-    if turn.aside or retry_at is not None:
-        await _try_again_later(runtime, work)
-    elif _drops_notifications(work) and (turn.done or announced):
+    then: tuple[Statement, ...] = ()
+    if not turn.aside and retry_at is None and _drops_notifications(work) and (turn.done or announced):
         # Our own copies are changes too, and Gmail drops notifications within a second of another one: mail that came
         # within it is not announced (https://developers.google.com/workspace/gmail/api/guides/push, "Limitations").
-        await _again(runtime, work, runtime.clock() + _LOOK_AFTER_COPIES)
+        then = (looking_again(tenant_id, mailbox_id, runtime.clock() + _LOOK_AFTER_COPIES),)
+    await run_with_looks(runtime.db, tenant_id, _advance(runtime, work, page), *then)
+    if turn.aside or retry_at is not None:
+        await _try_again_later(runtime, work)
     return SyncReport(looked)
 
 
@@ -176,8 +179,7 @@ async def finish_half_written(runtime: Runtime, tenant_id: uuid.UUID, mailbox_id
 
 async def _go_on(runtime: Runtime, work: MailboxWork, looked: int) -> SyncReport:
     """The turn is over and there is more: the tenant's other mailboxes and the other tenants come first."""
-    async with runtime.db.tenant(work.tenant_id) as session:
-        await defer_sync(session, work.tenant_id, work.mailbox_id, notified=True)
+    await run_with_looks(runtime.db, work.tenant_id, notified(work.tenant_id, [work.mailbox_id]))
     return SyncReport(looked, more=True)
 
 
@@ -187,8 +189,7 @@ async def _try_again_later(runtime: Runtime, work: MailboxWork) -> None:
     if rest := journal.unfinished(rows):
         now = runtime.clock()
         at = min(message.due or now for message in rest)
-        async with runtime.db.tenant(work.tenant_id) as session:
-            await defer_sync(session, work.tenant_id, work.mailbox_id, at=max(at, now + _SOON))
+        await _again(runtime, work, max(at, now + _SOON))
 
 
 async def _changes(work: MailboxWork, cursor: str | None) -> ChangePage:
@@ -218,16 +219,14 @@ async def _take_up(runtime: Runtime, work: MailboxWork, turn: Turn, rows: list[j
     return min((row.due for row in rows if row.due is not None and row.due > now), default=None)
 
 
-async def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> None:
+def _advance(runtime: Runtime, work: MailboxWork, page: ChangePage) -> Statement:
+    """Moves the cursor behind a page of which every message has come to its end, or aside."""
     now = runtime.clock()
-    await runtime.db.at_once(
-        work.tenant_id, statement(_ADVANCE, page.cursor, now, now, work.tenant_id, work.mailbox_id)
-    )
+    return statement(_ADVANCE, page.cursor, now, now, work.tenant_id, work.mailbox_id)
 
 
 async def _again(runtime: Runtime, work: MailboxWork, at: datetime | None) -> None:
-    async with runtime.db.tenant(work.tenant_id) as session:
-        await defer_sync(session, work.tenant_id, work.mailbox_id, at=at)
+    await run_with_looks(runtime.db, work.tenant_id, looking_again(work.tenant_id, work.mailbox_id, at))
 
 
 async def _wait(
