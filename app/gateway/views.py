@@ -8,6 +8,7 @@ from datetime import datetime
 
 from app.gateway.destination import Destination, destination
 from app.kit.i18n import Translator
+from app.policy.trace import fill, rule_parts
 from app.verdicts.scoring import Level, Verdict
 from app.verdicts.sentences import readable, sentence
 
@@ -71,8 +72,10 @@ def facts(verdict: Verdict, words: Translator, rule: str = "") -> list[tuple[str
         (_("Score"), f"{verdict.score} / 100"),
         (_("Checked at"), at_time(verdict.checked_at)),
     ]
-    if rule.startswith("list:"):
-        found.append((_("Decided by"), readable(rule)))
+    kind, fields = rule_parts(rule)
+    if kind == "list":
+        entry = _("Entry {number} of the organisation's list: {pattern}")
+        found.append((_("Decided by"), fill(entry, fields, lambda _name, value: readable(value))))
     return found
 
 

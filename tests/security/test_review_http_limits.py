@@ -115,6 +115,6 @@ async def test_what_is_kept_of_a_browser_is_small(tmp_path: Path, keyring: KeyRi
         writer.write(head + b"User-Agent: " + b"x" * 50_000 + b"\r\nAccept: " + b"y" * 50_000 + b"\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 302 ")
         writer.close()
-        kept = served.gateway._clients
+        kept = served.gateway._recorder._clients
         assert len(kept) == 1
         assert sum(len(repr(item)) for item in kept.items()) < 5_000
