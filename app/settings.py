@@ -166,6 +166,19 @@ class Settings(BaseSettings):
     turn_days: int = Field(
         30, ge=1, description="How old mail may be that is looked through when a link turns out to be bad, in days."
     )
+    service_review_days: int = Field(
+        3,
+        ge=0,
+        le=30,
+        description="For how many days after delivery links are asked about again, at growing intervals, at the "
+        "services that judge single addresses (Safe Browsing, Web Risk, lists over DNS); 0: not at all.",
+    )
+    service_review_per_minute: int = Field(
+        60,
+        ge=1,
+        description="How many questions that may take in a minute, for the whole installation; mind the quota of your "
+        "keys and the terms of the services.",
+    )
     check_pages: bool = Field(
         False,
         description="Whether the gateway looks at the page behind a link before it is opened: follows up to five "

@@ -17,6 +17,7 @@ from app.kit.db import Database
 from app.policy.curated import CURATED_HOSTS
 from app.protection.queue import defer_turn
 from app.protection.runtime import Runtime, all_grants
+from app.protection.turn_services import ServiceReview
 from app.settings import Settings
 from app.verdicts.lists import store_path
 from app.verdicts.sources.client import HttpSourceClient
@@ -24,7 +25,17 @@ from app.verdicts.sources.distribution import FeedFollower, FileGone
 from app.verdicts.sources.networks import source_networks
 from app.verdicts.sources.publish import build_and_publish
 from app.verdicts.sources.refresh import Refresher
-from app.verdicts.sources.service import BUILD, REFRESH, SWAPPED, due_sources, want_build, want_refresh
+from app.verdicts.sources.service import (
+    BUILD,
+    REFRESH,
+    REVIEW,
+    SWAPPED,
+    active_signal_sources,
+    due_sources,
+    want_build,
+    want_refresh,
+    want_review,
+)
 
 LOOK_SECONDS: Final = 60
 """How often the scheduler looks for sources whose time has come."""
@@ -91,6 +102,12 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Base
     async def build() -> None:
         await build_store(runtime)
 
+    reviewing = ServiceReview(runtime)
+
+    @app.task(name=REVIEW, retry=retry)
+    async def review() -> None:
+        await reviewing.run()
+
     @app.task(name=SWAPPED, retry=retry)
     async def swapped(number: int) -> None:
         await after_swap(runtime, number)
@@ -114,10 +131,12 @@ async def after_swap(runtime: Runtime, number: int) -> None:
 
 
 async def fire_due(runtime: Runtime) -> None:
-    """Have the sources asked whose time has come. For the scheduler."""
+    """Have the sources asked whose time has come, and delivered links asked about again. For the scheduler."""
     async with runtime.db.untenanted() as session:
         for name in await due_sources(session, runtime.clock()):
             await want_refresh(session, name)
+        if runtime.settings.service_review_days and await active_signal_sources(session):
+            await want_review(session)
 
 
 def clear_drafts(settings: Settings) -> None:

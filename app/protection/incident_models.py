@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Identity, Index, UniqueConstraint
+from sqlalchemy import Identity, Index, Integer, UniqueConstraint
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,7 +21,8 @@ class Incident(Base):
     tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     kind: Mapped[str]
-    """``listed`` (entry of a threat list), ``rule`` (of the tenant's own list), ``checked`` (found at a click)."""
+    """``listed`` (entry of a threat list, or what a service reports), ``rule`` (of the tenant's own list),
+    ``checked`` (found at a click)."""
     subject: Mapped[str]
     """The entry, the pattern, or host and path (``exact``: with the query)."""
     pattern_kind: Mapped[str] = mapped_column(server_default="")
@@ -31,7 +32,7 @@ class Incident(Base):
     state: Mapped[str] = mapped_column(server_default="open")
     """``open``, ``closed`` or ``false_positive``."""
     cause: Mapped[str] = mapped_column(server_default="")
-    """What brought it about: ``click``, ``list`` or ``person``."""
+    """What brought it about: ``click``, ``list``, ``service`` or ``person``."""
     evidence: Mapped[list[Any]] = mapped_column(server_default=sql("'[]'::jsonb"))
     opened_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
     updated_at: Mapped[datetime] = mapped_column(server_default=sql("now()"))
@@ -111,3 +112,24 @@ class TurnState(Base):
     next_message: Mapped[int] = mapped_column(server_default="0")
     """The comparison under way goes on below this number."""
     started_at: Mapped[datetime | None]
+
+
+class ServiceReviewState(Base):
+    """How far a tenant's delivered links were asked about again at the services, for one age of mail."""
+
+    __tablename__ = "service_reviews"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    age_seconds: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """The age at which mail is looked at in this turn; each age has its own place."""
+    seen_to: Mapped[int] = mapped_column(server_default="0")
+    """Messages up to this number were asked about."""
+    asked: Mapped[int] = mapped_column(server_default="0")
+    """Addresses asked about so far."""
+    missed: Mapped[int] = mapped_column(server_default="0")
+    """Those about which a service did not answer."""
+    reported: Mapped[int] = mapped_column(server_default="0")
+    """Those that a service called dangerous."""
+    held_since: Mapped[datetime | None]
+    """Since when a service does not answer."""
+    updated_at: Mapped[datetime | None]

@@ -26,13 +26,15 @@ from app.protection import journal
 from app.protection.incident_models import Incident, IncidentEvent, IncidentMessage
 from app.protection.models import MessageRow
 from app.protection.queue import defer_turn
-from app.protection.turn_match import Subject, pattern_subject, release_pattern
+from app.protection.turn_match import REPORTED, Subject, pattern_subject, release_pattern
 from app.tenants.actor import Actor, Permission, system_actor
 from app.tenants.models import Tenant
 
 log = structlog.get_logger()
 
 LABEL = "Postern"
+SERVICE = "service"
+"""The cause of an incident that a service reported when it was asked again."""
 MAX_EVIDENCE = 8
 MAX_WEBHOOK = 500
 
@@ -141,6 +143,24 @@ async def ensure_incident(
         _opened(session, found, "opened", by)
         await record(session, system_actor(tenant_id, by), "incident.opened", subject.text, {"incident": found.id})
     return found
+
+
+def on_a_services_word(incident: Incident) -> bool:
+    """Whether a service alone says so, which may say something else by now."""
+    codes = {str(item.get("code", "")) for item in incident.evidence}
+    return bool(codes & REPORTED) and not any(code.startswith("listed_") for code in codes)
+
+
+def confirm(incident: Incident, evidence: Mapping[str, Any], now: datetime) -> None:
+    """A service says it still, or again."""
+    if on_a_services_word(incident):
+        incident.evidence = [{**evidence, "confirmed_at": now.isoformat()}]
+
+
+def confirmed_at(incident: Incident) -> datetime:
+    """When a service last said it; when the incident was opened, where it was not asked since."""
+    said = next((str(item["confirmed_at"]) for item in incident.evidence if "confirmed_at" in item), "")
+    return datetime.fromisoformat(said) if said else incident.opened_at
 
 
 def tells(incident: Incident) -> bool:

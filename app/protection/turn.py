@@ -31,7 +31,16 @@ from app.kit.errors import Conflict, NotFound
 from app.policy.engine import PolicySnapshot
 from app.policy.service import load_snapshot
 from app.protection.incident_models import Incident, IncidentMessage, TurnState
-from app.protection.incidents import LABEL, TurnPolicy, add_copies, add_event, again, ensure_incident
+from app.protection.incidents import (
+    LABEL,
+    TurnPolicy,
+    add_copies,
+    add_event,
+    again,
+    confirmed_at,
+    ensure_incident,
+    on_a_services_word,
+)
 from app.protection.models import MessageLink, MessageMove, MessageRow
 from app.protection.quarantine import request_move, request_release
 from app.protection.queue import defer_alert, defer_turn
@@ -52,6 +61,9 @@ COMPARE_AGAIN = timedelta(minutes=10)
 """All mail is compared with changed lists at most so often; the tenant's own list is not waited for."""
 MOST_AUTOMATIC = 500
 """More copies than that are not moved without a person: a list may have listed something that everybody uses."""
+WORD_HOLDS = timedelta(minutes=30)
+"""Copies that come later are moved on a service's word for so long; then it has to say it again
+(https://developers.google.com/safe-browsing/terms, 4)."""
 _PACE_SECONDS = 1.0
 _SETTLE_SECONDS = 5.0
 
@@ -66,7 +78,7 @@ _CLICKS = table(
 
 
 @dataclass(frozen=True, slots=True)
-class _Tenant:
+class TurnTenant:
     """What the steps of one job need to know."""
 
     snapshot: PolicySnapshot
@@ -78,7 +90,7 @@ async def run_turn(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     """Take some steps, and have the job come again where there is more to do."""
     for _ in range(STEPS_PER_JOB):
         async with runtime.db.tenant(tenant_id) as session:
-            tenant = await _tenant(session, runtime, tenant_id)
+            tenant = await tenant_of(session, runtime, tenant_id)
             if tenant is None:
                 return
             clicks = await take_clicks(session, runtime, tenant.snapshot)
@@ -100,12 +112,13 @@ async def run_turn(runtime: Runtime, tenant_id: uuid.UUID) -> None:
             await defer_turn(session, tenant_id, at=runtime.clock() + timedelta(seconds=pause))
 
 
-async def _tenant(session: AsyncSession, runtime: Runtime, tenant_id: uuid.UUID) -> _Tenant | None:
+async def tenant_of(session: AsyncSession, runtime: Runtime, tenant_id: uuid.UUID) -> TurnTenant | None:
+    """A tenant whose mail is looked after; None where it is not yet, or leaves."""
     row = await session.get(Tenant, tenant_id)
     if row is None or row.status in ("onboarding", "leaving"):
         return None
     since = runtime.clock() - timedelta(days=runtime.settings.turn_days)
-    return _Tenant(await load_snapshot(session, tenant_id), TurnPolicy.of(row), since)
+    return TurnTenant(await load_snapshot(session, tenant_id), TurnPolicy.of(row), since)
 
 
 async def take_clicks(session: AsyncSession, runtime: Runtime, snapshot: PolicySnapshot) -> bool:
@@ -154,7 +167,7 @@ async def _note_copies(session: AsyncSession, runtime: Runtime, incident: Incide
     await again(session, incident, runtime.clock())
 
 
-async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: _Tenant) -> bool:
+async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: TurnTenant) -> bool:
     """One step of comparing the mail with changed lists; True where there is more to compare."""
     settings = runtime.settings
     stamp = await asyncio.to_thread(lists_stamp, settings.feed_file, settings.data_dir)
@@ -174,7 +187,7 @@ async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: _Tenant) 
             state.comparing, state.started_at = wanted, now
             state.next_message = (await session.scalar(select(func.max(MessageRow.id))) or 0) + 1
         session.add(state)
-        links = await _links(session, tenant.since, MessageLink.message_id < state.next_message)
+        links = await links_of(session, tenant.since, MessageLink.message_id < state.next_message)
         hits = await asyncio.to_thread(_hits, runtime, tenant.snapshot, links)
         # Always in one order, so that two workers cannot wait for each other.
         for subject in sorted(hits, key=lambda subject: (subject.kind, subject.text)):
@@ -188,12 +201,12 @@ async def compare_mail(runtime: Runtime, tenant_id: uuid.UUID, tenant: _Tenant) 
         return True
 
 
-_Link = Row[int, str, int]
+Link = Row[int, str, int]
 """Message, address, mailbox."""
 _Hits = dict[Subject, tuple[tuple[dict[str, Any], ...], dict[int, tuple[int, set[str]]]]]
 
 
-def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[_Link]) -> _Hits:
+def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[Link]) -> _Hits:
     """Which links the lists call bad. Runs in a thread: beside it mail is waiting to be protected."""
     lists = shared_lists(runtime.settings.feed_file, runtime.settings.data_dir)
     found: _Hits = {}
@@ -212,9 +225,13 @@ def _hits(runtime: Runtime, snapshot: PolicySnapshot, links: Sequence[_Link]) ->
     return found
 
 
-async def _links(
-    session: AsyncSession, since: datetime, *where: ColumnElement[bool], ascending: bool = False
-) -> Sequence[_Link]:
+async def links_of(
+    session: AsyncSession,
+    since: datetime,
+    *where: ColumnElement[bool],
+    ascending: bool = False,
+    limit: int = LINKS_PER_STEP,
+) -> Sequence[Link]:
     """Links of whole messages, the newest first: some more than a step's number where the last message has many."""
     of_message = (MessageRow.tenant_id == MessageLink.tenant_id) & (MessageRow.id == MessageLink.message_id)
     order = MessageLink.message_id.asc() if ascending else MessageLink.message_id.desc()
@@ -223,10 +240,10 @@ async def _links(
         .join(MessageRow, of_message)
         .where(MessageRow.seen_at >= since, *where)
         .order_by(order)
-        .limit(LINKS_PER_STEP)
+        .limit(limit)
     )
     rows = list((await session.execute(query)).all())
-    if len(rows) == LINKS_PER_STEP:
+    if len(rows) == limit:
         # The last message may be cut: it is read whole.
         last = rows[-1].message_id
         whole = select(MessageLink.message_id, MessageLink.url, MessageRow.mailbox_id).join(MessageRow, of_message)
@@ -235,7 +252,7 @@ async def _links(
     return rows
 
 
-async def search_mail(session: AsyncSession, runtime: Runtime, tenant: _Tenant) -> bool:
+async def search_mail(session: AsyncSession, runtime: Runtime, tenant: TurnTenant) -> bool:
     """One step of finding who received what an open incident is about; True where there is more to find."""
     newest = await session.scalar(select(func.max(MessageRow.id))) or 0
     incident = await session.scalar(
@@ -251,11 +268,11 @@ async def search_mail(session: AsyncSession, runtime: Runtime, tenant: _Tenant) 
     where = _by_host(incident.host)
     forward = incident.searched
     if forward:
-        rows = await _links(session, tenant.since, MessageLink.message_id > incident.seen_to, *where, ascending=True)
+        rows = await links_of(session, tenant.since, MessageLink.message_id > incident.seen_to, *where, ascending=True)
     else:
         if incident.search_from is None:
             incident.search_from, incident.seen_to = newest + 1, newest
-        rows = await _links(session, tenant.since, MessageLink.message_id < incident.search_from, *where)
+        rows = await links_of(session, tenant.since, MessageLink.message_id < incident.search_from, *where)
     matches = subject.matcher()
     copies: dict[int, tuple[int, set[str]]] = {}
     for row in rows:
@@ -265,12 +282,12 @@ async def search_mail(session: AsyncSession, runtime: Runtime, tenant: _Tenant) 
     more = len(rows) >= LINKS_PER_STEP
     if forward:
         incident.seen_to = rows[-1].message_id if more else newest
-        _hold_back(session, incident)
+        _hold_back(session, incident, runtime.clock())
     elif more:
         incident.search_from = rows[-1].message_id
     else:
         incident.searched, incident.search_from = True, None
-        _decide(session, incident, tenant.policy)
+        decide(session, incident, tenant.policy)
     return True
 
 
@@ -282,7 +299,7 @@ def _by_host(host: str) -> list[ColumnElement[bool]]:
     return [or_(MessageLink.host == host, MessageLink.host.endswith("." + host, autoescape=True), wrapped)]
 
 
-def _decide(session: AsyncSession, incident: Incident, policy: TurnPolicy) -> None:
+def decide(session: AsyncSession, incident: Incident, policy: TurnPolicy) -> None:
     """Whether the copies are moved without asking: never for an entry of the tenant's own list, nor for one address of
     what may be everybody's redirector."""
     if not policy.quarantine or incident.kind == "rule" or incident.pattern_kind == EXACT or incident.wanted:
@@ -294,11 +311,16 @@ def _decide(session: AsyncSession, incident: Incident, policy: TurnPolicy) -> No
     add_event(session, incident, "quarantine", LABEL)
 
 
-def _hold_back(session: AsyncSession, incident: Incident) -> None:
-    """Copies that came later count too: nothing goes on moving everybody's mail because it began with a few."""
-    if incident.wanted == "quarantine" and incident.wanted_by == LABEL and incident.messages > MOST_AUTOMATIC:
+def _hold_back(session: AsyncSession, incident: Incident, now: datetime) -> None:
+    """Copies that came later count too: nothing goes on moving everybody's mail because it began with a few, nor on a
+    service's word that is old."""
+    if incident.wanted != "quarantine" or incident.wanted_by != LABEL:
+        return
+    if incident.messages > MOST_AUTOMATIC:
         incident.wanted, incident.wanted_by = "", ""
         add_event(session, incident, "too_many", LABEL, messages=incident.messages)
+    elif on_a_services_word(incident) and now - confirmed_at(incident) > WORD_HOLDS:
+        incident.wanted, incident.wanted_by = "", ""
 
 
 async def move_copies(session: AsyncSession, tenant_id: uuid.UUID) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,13 +11,15 @@ from app.messages.hosts import host_of
 from app.policy.engine import Action, ListRule, PolicyContext, PolicySnapshot, Stage
 from app.policy.patterns import Wildcard, address, compile_pattern
 from app.verdicts.canonical import NotCanonical, lookup_expressions, lookup_parts
-from app.verdicts.feed import entry_expression
+from app.verdicts.feed import LISTED_WEIGHT, entry_expression
 from app.verdicts.heuristics import embedded_target, open_chain
 from app.verdicts.judge import InlineSource
-from app.verdicts.scoring import Level
+from app.verdicts.scoring import Level, Signal
 
 MAX_SUBJECT: Final = 500
 _RULE: Final = "list:"
+REPORTED: Final = frozenset({"reported_phishing", "reported_malware", "reported_botnet"})
+"""Signals by which a service says that a site is malicious."""
 EXACT: Final = "exact"
 """The page found bad is named by more than host and path, or is not on the link's own site. So a newsletter's
 redirector would be taken for bad with all that it leads to: such a finding covers that very address alone, and never
@@ -152,11 +154,14 @@ def click_subject(
         found = rules.get(_rule_number(rule))
         return None if found is None else rule_subject(found)
     for item in evidence:
-        if isinstance(item, Mapping) and str(item.get("code", "")).startswith(f"listed_{Level.MALICIOUS.value}"):
+        code = str(item.get("code", "")) if isinstance(item, Mapping) else ""
+        listed = code.startswith(f"listed_{Level.MALICIOUS.value}")
+        # What a service reports without deciding (less weight, less level) is no finding of its own.
+        if listed or (code in REPORTED and item.get("weight") == LISTED_WEIGHT[Level.MALICIOUS]):
             fields = item.get("fields")
             entry = fields.get("entry") if isinstance(fields, Mapping) else None
             subject = listed_subject(str(entry)) if entry else None
-            if subject is not None:
+            if subject is not None and (listed or subject.matcher()(url)):
                 return subject
     return checked_subject(url, end) if rule == f"verdict:{Level.MALICIOUS.value}" else None
 
@@ -181,6 +186,24 @@ def list_hit(
                 if subject is not None:
                     return subject, (signal.as_json(),)
     return None
+
+
+def reported(url: str, signals: Iterable[Signal]) -> tuple[Subject, Signal] | None:
+    """What services say to be malicious about an address, and what that is about; None where they say no such thing."""
+    for signal in signals:
+        if signal.decides is Level.MALICIOUS and signal.code in REPORTED:
+            subject = listed_subject(dict(signal.fields).get("entry", ""))
+            if subject is not None and subject.matcher()(url):
+                return subject, signal
+    return None
+
+
+def decided_by_own_list(url: str, snapshot: PolicySnapshot) -> bool:
+    """Whether the tenant's own list says what becomes of an address, whatever others think of it."""
+    if not snapshot.has_lists:
+        return False
+    chain, _ = open_chain(url)
+    return snapshot.decide(PolicyContext(Stage.CLICK, chain)).rule.startswith(_RULE)
 
 
 def release_pattern(subject: Subject) -> str:

@@ -30,7 +30,16 @@ from app.verdicts.lists import store_path
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.files import FileSource, file_name
 from app.verdicts.sources.registry import make_signal_source
-from app.verdicts.sources.types import SignalSource, SourceClient, SourceConfig, SourceFailed, Target, read_secret
+from app.verdicts.sources.reports import REPORTS, Report, read_reports
+from app.verdicts.sources.types import (
+    Service,
+    SignalSource,
+    SourceClient,
+    SourceConfig,
+    SourceFailed,
+    Target,
+    read_secret,
+)
 from app.verdicts.waiting import give_up
 
 CONFIGS: Final = "sources.json"
@@ -96,6 +105,7 @@ class SourceDesk:
         self._stamps: tuple[Any, ...] = ()
         self._sources: dict[str, tuple[SourceConfig, SignalSource]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._heard: set[tuple[Report, str]] = set()
         self._running: dict[_Question, asyncio.Task[Signal | None]] = {}
         self.generation = 0
         """Grows with every change of a source or of its file, so that caches know."""
@@ -111,14 +121,40 @@ class SourceDesk:
         if now - self._checked < CHECK_SECONDS:
             return self.generation
         self._checked = now
-        stamps = (_stamp(self._folder / CONFIGS), *self._file_stamps())
+        configs, reports = _stamp(self._folder / CONFIGS), _stamp(self._folder / REPORTS)
+        stamps = (configs, reports, *self._file_stamps())
         if stamps == self._stamps:
             return self.generation
-        if not self._stamps or stamps[0] != self._stamps[0]:
+        if not self._stamps or configs != self._stamps[0]:
             self._take(self._read())
-        self._stamps = (stamps[0], *self._file_stamps())
+        if not self._stamps or reports != self._stamps[1]:
+            self._hear()
+        self._stamps = (configs, reports, *self._file_stamps())
         self.generation += 1
         return self.generation
+
+    def _hear(self) -> None:
+        """Take in that services report what they did not: what was answered before is forgotten."""
+        try:
+            reports = read_reports(self._folder / REPORTS)
+        except (OSError, ValueError) as error:
+            log.warning("sources.reports_not_read", file=REPORTS, error=type(error).__name__)
+            return
+        for report, _ in reports - self._heard:
+            _, source = self._sources.get(report.source, (None, None))
+            if isinstance(source, Service):
+                source.forget(report.digest)
+        self._heard = reports
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Names of the sources that a server answers for."""
+        return frozenset(name for name, (_, source) in self._sources.items() if isinstance(source, Service))
+
+    @property
+    def questions(self) -> int:
+        """How many questions went out to servers so far."""
+        return sum(source.asked for _, source in self._sources.values() if isinstance(source, Service))
 
     def state(self) -> dict[str, int]:
         """How many sources are asked, and how many cannot be asked here, for whoever watches the process."""

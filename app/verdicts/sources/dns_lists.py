@@ -30,6 +30,7 @@ import dns.rdatatype
 import dns.resolver
 
 from app.messages.hosts import is_ip, registrable_domain
+from app.verdicts.canonical import expression_digest
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.base import ConfiguredSource
 from app.verdicts.sources.files import option_texts
@@ -192,6 +193,10 @@ class DnsList(ConfiguredSource):
         """What is asked about a host; None: nothing. Never a subdomain, never an IP address here."""
         return None if is_ip(host) else registrable_domain(host.rstrip("."))
 
+    def listed(self, asked: str) -> str:
+        """The host that a question is about."""
+        return asked
+
     def meaning(self, addresses: Iterable[str]) -> Meaning:
         """What the records of an answer mean."""
         raise NotImplementedError
@@ -222,6 +227,11 @@ class DnsList(ConfiguredSource):
             raise SourceFailed(f"{self.name} did not answer in time.", reason="timeout")
         return self._signal(asked, running.result())
 
+    def forget(self, digest: bytes) -> None:
+        """Ask about this site anew; see :class:`app.verdicts.sources.types.Service`."""
+        for asked in [name for name in self._known if expression_digest(f"{self.listed(name)}/") == digest]:
+            del self._known[asked]
+
     async def aclose(self) -> None:
         """Give up what is under way."""
         await give_up(self._running.values())
@@ -235,7 +245,7 @@ class DnsList(ConfiguredSource):
         if not listings:
             return None
         worst = max(listings, key=lambda listing: listing.level.rank)
-        return reported_signal(self._config, worst.code, worst.level, asked)
+        return reported_signal(self._config, worst.code, worst.level, self.listed(asked))
 
     async def _ask(self, asked: str) -> tuple[Listing, ...]:
         self.asked += 1
@@ -307,6 +317,10 @@ def _nameserver(text: str) -> dns.nameserver.Nameserver:
     return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host.strip("[]"))), int(port))
 
 
+def _turned_round(address: str) -> str:
+    return ".".join(reversed(address.split(".")))
+
+
 class SpamhausDbl(DnsList):
     """Spamhaus' Domain Block List."""
 
@@ -323,9 +337,13 @@ class Surbl(DnsList):
         if not is_ip(host):
             return registrable_domain(host.rstrip("."))
         try:
-            return ".".join(reversed(str(ipaddress.IPv4Address(host)).split(".")))
+            return _turned_round(str(ipaddress.IPv4Address(host)))
         except ValueError:
             return None
+
+    def listed(self, asked: str) -> str:
+        """An address again as it is written."""
+        return _turned_round(asked) if is_ip(asked) else asked
 
     def meaning(self, addresses: Iterable[str]) -> Meaning:
         """See :func:`surbl_meaning`."""

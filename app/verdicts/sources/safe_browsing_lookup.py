@@ -29,7 +29,7 @@ from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.base import ConfiguredSource
 from app.verdicts.sources.files import Renewed, WatchedFile, file_name, option_texts
 from app.verdicts.sources.reported import reported_signal
-from app.verdicts.sources.safe_browsing_file import PrefixFile, PrefixHit
+from app.verdicts.sources.safe_browsing_file import LONGEST, SHORT, PrefixFile, PrefixHit
 from app.verdicts.sources.types import Answer, Cost, SourceClient, SourceConfig, SourceFailed, Target
 from app.verdicts.waiting import give_up
 
@@ -161,6 +161,12 @@ class HashPrefixSource(ConfiguredSource):
         if open_questions:
             await self._ask(open_questions, deadline)
         return self._signal({expression: digest for expression, (digest, _) in listed.items()})
+
+    def forget(self, digest: bytes) -> None:
+        """Ask about this hash anew; see :class:`app.verdicts.sources.types.Service`."""
+        self._matches.pop(digest, None)
+        for length in range(SHORT, LONGEST + 1):
+            self._answered.pop(digest[:length], None)
 
     async def aclose(self) -> None:
         """Give up what is under way."""

@@ -25,6 +25,7 @@ from app.verdicts.sources.types import Health, Kind, SourceConfig
 BUILD: Final = "feeds.build"
 REFRESH: Final = "feeds.refresh"
 SWAPPED: Final = "feeds.swapped"
+REVIEW: Final = "services.review"
 QUEUE: Final = "feeds"
 CHANNEL: Final = "postern_feeds"
 MAX_WEIGHT: Final = 100
@@ -321,6 +322,11 @@ async def want_refresh(session: AsyncSession, name: str, *, force: bool = False)
 async def want_build(session: AsyncSession) -> bool:
     """Have a worker build the store anew, if anything changed."""
     return await defer(session, BUILD, {}, queue=QUEUE, lock=BUILD, queueing_lock=BUILD)
+
+
+async def want_review(session: AsyncSession) -> bool:
+    """Have a worker ask the services about delivered links again: one worker at a time, however many there are."""
+    return await defer(session, REVIEW, {}, queue=QUEUE, lock=REVIEW, queueing_lock=REVIEW)
 
 
 async def announce(session: AsyncSession) -> None:

@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NamedTuple, Protocol
+from typing import IO, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.kit.errors import PosternError
 from app.verdicts.scoring import Level, Signal
@@ -340,6 +340,24 @@ class SignalSource(Protocol):
 
     async def aclose(self) -> None:
         """Give back what is held."""
+
+
+@runtime_checkable
+class Service(SignalSource, Protocol):
+    """A signal source that keeps what it was told by a server.
+
+    Attributes:
+        asked: Questions that went out so far.
+    """
+
+    asked: int
+
+    def forget(self, digest: bytes) -> None:
+        """Forget what was said of an expression, so that it is asked about anew.
+
+        Args:
+            digest: SHA-256 of the expression.
+        """
 
 
 @dataclass(frozen=True, slots=True)
