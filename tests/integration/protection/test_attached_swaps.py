@@ -30,7 +30,14 @@ from connectors.emulators.common.faults import FaultKind, FaultRule
 from connectors.emulators.microsoft.model import Attachment
 from connectors.emulators.testing import Emulators
 from tests.integration.protection.test_restore import ask, result
-from tests.integration.protection.world import GATEWAY, Organisation, connect, mail, provider_settings
+from tests.integration.protection.world import (
+    GATEWAY,
+    Organisation,
+    choose_copies_for,
+    connect,
+    mail,
+    provider_settings,
+)
 from tests.unit.messages.qr_pictures import file, on_canvas, picture, read_by_zxing
 
 pytestmark = pytest.mark.anyio
@@ -76,7 +83,9 @@ async def want(organisation: Organisation, **values: Any) -> None:
 
 def stored(organisation: Organisation) -> list[Attachment]:
     state = organisation.emulators.world.microsoft
-    (message,) = state.messages_of(state.person(organisation.people[0]).id)
+    person = state.person(organisation.people[0]).id
+    bin_id = state.folder(person, "deleteditems").id
+    (message,) = [each for each in state.messages_of(person) if each.folder_id != bin_id]
     return list(message.attachments)
 
 
@@ -523,3 +532,31 @@ async def test_the_connector_page_tells_whether_pictures_can_be_changed(nordwind
     await nordwind.sync()
     status, said = await shown_check(nordwind)
     assert status == "passed" and "changed on" in said
+
+
+@pytest.mark.parametrize("moment", [None, *MOMENTS], ids=str)
+async def test_where_messages_are_replaced_by_copies_the_copys_pictures_are_changed(
+    nordwind: Organisation, monkeypatch: pytest.MonkeyPatch, moment: tuple[AttachmentStep, int, bool] | None
+) -> None:
+    await choose_copies_for(nordwind)
+    await want(nordwind, qr="deface")
+    await nordwind.sync()
+    two = (CODE, file(picture(SECOND, scale=8)))
+    nordwind.deliver(nordwind.people[0], letter(nordwind.people[0], *two))
+    before = attributes(nordwind)
+    if moment is not None:
+        step, number, journaled = moment
+        with monkeypatch.context() as patch:
+            patch.setattr(swapping, "SwapRecorder", killed_at(step, number, journaled=journaled, error=Killed))
+            with pytest.raises(Killed):
+                await nordwind.sync()
+        await nordwind.restart()
+    await nordwind.sync()
+
+    row = await only(nordwind)
+    assert row.state == "protected" and row.current_id != row.external_id
+    assert identities(attributes(nordwind)) == identities(before)
+    assert [read_by_zxing(each) for each in pictures(nordwind)] == [[], []]
+    await restore(nordwind)
+    assert attributes(nordwind) == before
+    assert GATEWAY not in nordwind.readable(nordwind.people[0])[0]
