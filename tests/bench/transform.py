@@ -197,6 +197,11 @@ _SHAPES: dict[str, Callable[[int], bytes]] = {
     "nested parts": lambda n: b"".join(
         b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(n // 62)
     ),
+    "open boundaries": lambda n: (
+        b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (i, i) for i in range(n // 620))
+        + b"Content-Type: text/plain\r\n\r\n"
+        + b"--b of none\r\nhttp://a.example/\r\n" * (n // 35)
+    ),
     "attributes": lambda n: _one("<a " + "".join(f"x{i}=y " for i in range(n // 9)) + 'href="http://a.example/">x</a>'),
     "text without spaces": lambda n: b"Content-Type: text/plain\r\n\r\n" + b"http://a.example/" * (n // 17),
     "quotes and brackets": lambda n: b"Content-Type: text/plain\r\n\r\nhttp://a.example/" + b")'" * (n // 2),

@@ -7,8 +7,11 @@ import email
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.messages import LinkKind, classify, mime, restore, transform
+from app.messages.mime_headers import END_OF_HEADER, header_end
 from tests.unit.messages.gateway_double import GATEWAY, GatewayDouble, message, multipart, part
 
 LINK = '<a href="http://evil.example/a">x</a>'
@@ -194,6 +197,27 @@ def test_bare_carriage_returns_end_lines() -> None:
     raw = multipart(part(TEXT, "text/plain"), part(LINK, "text/html")).replace(b"\r\n", b"\r")
     out = _round_trip(raw, 2)
     assert _shape(out) == _shape(raw)
+
+
+@given(st.lists(st.sampled_from([b"\n", b"\r\n", b"a", b"Subject: b"]), max_size=8), st.integers(0, 3))
+def test_an_empty_line_is_the_first_of_either_kind(pieces: list[bytes], at: int) -> None:
+    raw = b"".join(pieces)
+    start = min(at, len(raw))
+    expected = END_OF_HEADER.search(raw, start)
+    found = header_end(raw, start, len(raw), bare_cr=False, has_cr=b"\r" in raw)
+    assert found == (expected.span() if expected else None)
+
+
+@pytest.mark.parametrize(
+    "head", [b"Content-Type: text/plain", b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/html"]
+)
+def test_a_body_that_begins_with_another_kind_of_line_end_follows_its_header(head: bytes) -> None:
+    gateway = GatewayDouble()
+    raw = head + b"\n\n\r\nhttp://evil.example/\r\n"
+    done = transform(raw, gateway.plan())
+    assert "no_separator" not in [warning.code for warning in done.warnings]
+    assert GATEWAY.encode() in done.content
+    assert restore(done.content, gateway.open, done.undo).content == raw
 
 
 def test_headers_that_are_folded_eight_bit_or_repeated_stay() -> None:
