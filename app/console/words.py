@@ -45,6 +45,8 @@ EVENTS = {
     "attachment_verified": N_("Attachment: the new one read back and verified"),
     "attachment_removed": N_("Attachment: the old one removed"),
     "attachment_withdrawn": N_("Attachment: the new one taken away again"),
+    "duplicate_removed": N_("A doubled copy was put into the bin"),
+    "copy_adopted": N_("Another copy of it stands for it now"),
     "returned": N_("Original brought back from the bin: removed again or protected anew"),
     "protected": N_("Links protected"),
     "dry_run": N_("Dry run: nothing was changed"),
@@ -142,6 +144,7 @@ REASONS = {
     "unparsable": N_("it could not be read reliably"),
     "empty": N_("it is empty"),
     "too_large": N_("too large for the provider to write back"),
+    "not_copyable": N_("a copy would lose what is attached to it"),
     "deleted": N_("deleted by its owner"),
 }
 PLACES = {"quarantine": N_("Quarantine"), "junk": N_("Junk")}

@@ -6,7 +6,6 @@ It is for tenants whose provider edits in place but keeps that to applications w
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,11 +66,11 @@ def with_choice(checks: Sequence[AccessCheck], settings: Mapping[str, Any]) -> l
     if not copies_chosen(settings):
         return list(checks)
     return [
-        dataclasses.replace(
-            check,
-            status=CheckStatus.SKIPPED,
-            summary=f"{check.summary} Messages are replaced by copies, as your organisation chose.",
-            remedy="",
+        AccessCheck(
+            check.key,
+            CheckStatus.SKIPPED,
+            "Not granted: messages are replaced by copies, as your organisation chose.",
+            link=check.link,
         )
         if check.copies_do_without and check.status is CheckStatus.FAILED
         else check

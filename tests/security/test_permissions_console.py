@@ -140,6 +140,7 @@ ENDPOINTS = [
     Endpoint("POST", "/settings/logo", CONFIGURE, file=True),
     post("/settings/logo/remove", CONFIGURE),
     post("/settings/delivery", CONFIGURE, suspicious="redact", qr="deface"),
+    post("/settings/copies", CONFIGURE, copies="true"),
     post("/settings/domains/{name}", CONFIGURE, names="name", protected="true"),
     get("/my-clicks", ALL),
     get("/api/v1/session", ALL),

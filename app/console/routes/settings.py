@@ -18,6 +18,7 @@ from app.kit.i18n import LOCALES
 from app.messages.options import DeliveryOptions, OptionError
 from app.policy.service import notify_policy
 from app.protection import service
+from app.protection.copying import choose_copies, copies_chosen, may_choose
 from app.protection.plan import change_options, load_options
 from app.tenants.accounts import LEVEL_CHOICES, ClickPages, change_click_pages, change_logo, logo_of, set_own_locale
 from app.tenants.actor import Permission
@@ -45,6 +46,8 @@ async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Re
         pages=pages,
         delivery=delivery,
         has_logo=bool(logo_of(visitor.tenant)),
+        may_copy=may_choose(visitor.tenant.provider),
+        copies=copies_chosen(visitor.tenant.settings),
         level_choices=LEVEL_CHOICES,
         max_level_from=MAX_LEVEL_FROM,
     )
@@ -173,6 +176,14 @@ async def delivery(
     async with visitor.work() as session:
         await change_options(session, visitor.actor, wanted)
     return go("/settings#delivery")
+
+
+@router.post("/settings/copies", dependencies=[CheckedForm])
+async def copies(visitor: Configurer, copies: Annotated[bool, Form()] = False) -> Response:
+    """Whether a copy may replace a message that the provider does not let be changed."""
+    async with visitor.work() as session:
+        await choose_copies(session, visitor.actor, copies)
+    return go("/settings#copies")
 
 
 @router.post("/settings/domains/{name}", dependencies=[CheckedForm])

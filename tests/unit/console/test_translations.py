@@ -23,7 +23,10 @@ MODULES = [
     *sorted((APP / "tenants").glob("*.py")),
     *(
         APP / "protection" / f"{name}.py"
-        for name in ("onboarding", "choosing", "roster", "backfill", "quarantine", "offboarding", "retry", "incidents")
+        for name in (
+            *("onboarding", "choosing", "copying", "roster", "backfill", "quarantine", "offboarding"),
+            *("retry", "incidents"),
+        )
     ),
 ]
 PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}")
