@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, update
 
+from app.protection.incident_models import ServiceReviewState
 from app.tenants.actor import Role
 from app.verdicts.sources.models import FeedFileRow, ThreatSourceRow
 from app.verdicts.sources.service import add_source, new_config
@@ -85,3 +86,24 @@ async def test_a_person_without_a_role_does_not_see_it(console: Console) -> None
     tenant_id, _, _ = await make_estate(console)
     user = await console.signed_in(tenant_id, Role.USER)
     assert (await user.get("/threat-sources")).status_code == 403
+
+
+async def test_how_often_services_were_asked_about_delivered_links_is_said(with_sources: Console) -> None:
+    tenant_id, browser, _ = await make_estate(with_sources)
+    assert 'data-testid="review"' not in (await browser.get("/threat-sources")).text
+    async with with_sources.database.tenant(tenant_id) as session:
+        for age, asked in ((600, 1_200), (3600, 34)):
+            session.add(
+                ServiceReviewState(
+                    tenant_id=tenant_id,
+                    age_seconds=age,
+                    asked=asked,
+                    missed=2,
+                    reported=1,
+                    updated_at=with_sources.clock(),
+                )
+            )
+    (said,) = rows((await browser.get("/threat-sources")).text, "review")
+    said = " ".join(said.split())
+    assert "asked about delivered links again: 1,234 times so far" in said
+    assert "They reported 2 as dangerous and did not answer 4 times." in said

@@ -22,7 +22,7 @@ class IncidentOut(BaseModel):
     subject: str
     host: str
     state: str = Field(description="`open`, `closed` or `false_positive`.")
-    cause: str = Field(description="`click`, `list` or `person`.")
+    cause: str = Field(description="`click`, `list`, `service` or `person`.")
     opened_at: datetime
     updated_at: datetime
     ended_at: datetime | None
