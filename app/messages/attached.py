@@ -5,8 +5,8 @@ None is changed but a picture or drawing whose QR code a policy wants made unrea
 
 from __future__ import annotations
 
+from app.messages.candidates import Candidate
 from app.messages.embedded import Pictures
-from app.messages.html_links import Candidate
 from app.messages.pixel_budget import PixelBudget
 from app.messages.rewrite import Writer
 from app.messages.types import LinkAction, LinkKind, RewrittenLink

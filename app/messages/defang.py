@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from app.messages.candidates import Candidate
 from app.messages.charsets import View
-from app.messages.html_links import Candidate
 from app.messages.types import LinkAction, LinkKind, StyleOptions, TransformPlan
 
 _HTTP = re.compile(r"(?i)http(?=s?:)")

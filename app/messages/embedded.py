@@ -15,8 +15,8 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote_to_bytes
 
+from app.messages.candidates import Candidate
 from app.messages.charsets import View
-from app.messages.html_links import Candidate
 from app.messages.markup import attribute_value
 from app.messages.pixel_budget import SPENT, PixelBudget
 from app.messages.rewrite import Change, Writer

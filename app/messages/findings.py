@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from app.messages import tracking_params, wrappers
+from app.messages.candidates import Candidate
 from app.messages.host_findings import HostFinding
-from app.messages.html_links import Candidate
 from app.messages.lookalike import inspect_url
 from app.messages.text_target import text_mismatch
 from app.messages.types import Finding, FoundLink, LinkKind, TransformPlan

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import turbohtml
 
 from app.messages import markup
+from app.messages.candidates import Candidate, EmbeddedDocument, Found
 from app.messages.charsets import View
+from app.messages.conditional_comments import conditional_contents, may_be_conditional
 from app.messages.types import LinkKind
 from app.messages.urls import TargetClass, is_parsable, resolve
 
@@ -26,9 +27,6 @@ _SELECTOR: Final = (
     ":is([href],[action],[formaction],[xlink\\:href],[ping],[http-equiv],"
     "animate,set,noscript,iframe,frame,object,embed)"
 )
-_RAW_SELECTOR: Final = "style,script,title,textarea"
-_COMMENT = re.compile(r"<!--\s*\[if[^\]]{0,2000}\]>", re.I)
-_COMMENT_END = re.compile(r"--!?>")
 _REFRESH = re.compile(
     "[\t\n\f\r ]*[0-9.]*[0-9.\t\n\f\r ;,]*(?:url[\t\n\f\r ]*=[\t\n\f\r ]*)?(?:(\")([^\"]*)|(')([^']*)|(.*))",
     re.I | re.S,
@@ -50,7 +48,6 @@ _RAW_TEXT: Final = frozenset({"style", "script", "title", "textarea"})
 _FRAMES: Final = {"iframe": "src", "frame": "src", "embed": "src", "object": "data"}
 _DATA_PICTURE: Final = re.compile(r"(?i)data:\s*(?:image/(?:png|jpe?g|gif|webp|bmp)|audio/|video/)")
 _ANIMATIONS: Final = frozenset({"animate", "set"})
-_MAX_NESTED: Final = 4
 _MAX_TEXT: Final = 500
 _MAX_CONTENT: Final = 1_500
 _LOOKS: Final = frozenset({"style", "width", "height", "hidden"})
@@ -58,97 +55,6 @@ _WANTED: Final = _LINK_ATTRIBUTES | _LOOKS | {"title"}
 _CONTENT: Final = frozenset({"content"})
 _ANIMATED: Final = frozenset({"attributename", "to", "from", "by", "values"})
 _WITHOUT_TEXT: Final = frozenset({"area", "form", "input", "base"})
-
-
-@dataclass(slots=True)
-class Candidate:
-    """A place in a text where a link stands.
-
-    Attributes:
-        start: First character of the view that is replaced.
-        end: Past the last one.
-        kind: What makes it clickable.
-        target: Class of the target.
-        url: Absolute URL.
-        text: What the reader sees.
-        wrap: An anchor is put around the range instead of replacing it.
-        attribute_end: Past the closing quote of the attribute, for attributes.
-        style: The element's own ``style`` and size attributes, for the hidden-link finding.
-    """
-
-    start: int
-    end: int
-    kind: LinkKind
-    target: TargetClass
-    url: str
-    text: str
-    wrap: bool = False
-    attribute_end: int = -1
-    style: str = ""
-    has_title: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedDocument:
-    """HTML inside an attribute: the value of ``srcdoc``.
-
-    Attributes:
-        start: First character of the value in the view.
-        end: Past the last one.
-        base: What relative links in it are resolved against: the base of the document around it.
-    """
-
-    start: int
-    end: int
-    base: str | None
-
-
-@dataclass(slots=True)
-class Found:
-    """What a scan of HTML found.
-
-    Attributes:
-        candidates: Links in the order of the source.
-        document: The parsed document.
-        parsed: The text that was parsed, of the same length as the view.
-        frames: Targets of frames and plug-ins, which load without a click.
-        documents: Documents inside attributes.
-        is_ours: Tells whether an address is on the gateway.
-        has_noscript: Whether scripting decides how the text is read.
-    """
-
-    candidates: list[Candidate]
-    document: markup.Document
-    parsed: str
-    has_noscript: bool = False
-    frames: list[str] = field(default_factory=list)
-    documents: list[EmbeddedDocument] = field(default_factory=list)
-    is_ours: Callable[[str], bool] = lambda url: False
-    _text: str | None = None
-
-    @property
-    def text(self) -> str:
-        """All the text of the document, in the characters of the view."""
-        if self._text is None:
-            self._text = self.document.text
-        return self._text
-
-    def anchors(self) -> list[int]:
-        """Offsets of the start tags of ``a`` elements, in order."""
-        return [position for position, _ in self._positions("a")]
-
-    def raw(self) -> list[tuple[int, str]]:
-        """Offset and name of elements whose content is no markup, in order."""
-        return self._positions(_RAW_SELECTOR)
-
-    def _positions(self, selector: str) -> list[tuple[int, str]]:
-        return sorted(
-            {
-                (element.source_col, element.tag)
-                for element in self.document.select(selector)
-                if element.source_col is not None and element.namespace is turbohtml.Namespace.HTML
-            }
-        )
 
 
 def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False, base: str | None = None) -> Found:
@@ -172,8 +78,9 @@ def find_links(view: View, is_ours: Callable[[str], bool] = lambda url: False, b
         found.candidates += [candidate for candidate in other.candidates if candidate.start not in seen]
         known = {document.start for document in found.documents}
         found.documents += [document for document in other.documents if document.start not in known]
-    if _may_be_conditional(parsed):
-        _conditional_comments(view, parsed, document, base, found)
+    if may_be_conditional(parsed):
+        for start, end in conditional_contents(parsed, document):
+            _scan(view, parsed, markup.parse(parsed[start:end]), start, 1, base, found)
     found.candidates.sort(key=_position)
     return found
 
@@ -360,93 +267,3 @@ def _animation(view: View, parsed: str, position: int, found: Found) -> None:
             if target is not TargetClass.OTHER:
                 found.candidates.append(Candidate(attribute.start, attribute.stop, LinkKind.SVG, target, url, ""))
                 break
-
-
-def _may_be_conditional(parsed: str) -> bool:
-    """Whether the beginning of a condition stands anywhere in the source."""
-    at = parsed.find("[")
-    while at >= 0:
-        if parsed[at + 1 : at + 3].lower() == "if":
-            return True
-        at = parsed.find("[", at + 1)
-    return False
-
-
-def _conditions(document: markup.Document) -> dict[int, set[str]]:
-    """The comments of a document by their length; empty when none of them can be a conditional one."""
-    comments: dict[int, set[str]] = {}
-    is_conditional = False
-    for node in markup.query(document, "//comment()"):
-        if isinstance(node, turbohtml.Comment):
-            data = node.data
-            is_conditional = is_conditional or "[if" in data.lower()
-            comments.setdefault(len(data), set()).add(data)
-    return comments if is_conditional else {}
-
-
-def _conditional_comments(view: View, parsed: str, document: markup.Document, base: str | None, found: Found) -> None:
-    """Parse the content of Outlook's conditional comments, which are comments to every other client.
-
-    Args:
-        view: The part's text.
-        parsed: What was parsed of it.
-        document: The parsed document.
-        base: The document's base URL.
-        found: Takes what is found.
-    """
-    comments: dict[int, set[str]] | None = None
-    at = reach = nested = 0
-    plain_start = plain = -1
-    end = -1
-    while (start := parsed.find("<!--", at)) >= 0:
-        opening = _COMMENT.match(parsed, start)
-        if opening is None:
-            if start >= plain:
-                end = _comment_end(parsed, start + 2, end)  # <!--> is a whole comment
-                plain_start, plain = start, end
-            at = start + 4
-            continue
-        at = body = opening.end()
-        inside = start < reach
-        nested = nested + 1 if inside else 0
-        if not inside:
-            reach = end = _comment_end(parsed, start + 4, end)
-        if body >= reach or nested > _MAX_NESTED:
-            continue
-        if not inside and parsed.find("<!--", body, reach + 3) < 0 and not _may_be_linked(parsed[body:reach]):
-            at = reach  # nothing stands in it, comment or not
-            continue
-        if not inside:
-            if comments is None:
-                comments = _conditions(document)
-            # A comment may hold one that Outlook reads; what looks like one may stand inside an attribute.
-            outer = {start, plain_start} if start < plain else {start}
-            stops = {reach}
-            if reach == len(parsed):
-                stops.update(len(parsed) - less for less in (1, 2, 3))  # the beginning of "--!>"
-            if not any(
-                stop - begin - 4 in comments
-                and parsed[begin + 4 : stop].replace("\0", "\ufffd") in comments[stop - begin - 4]
-                for begin in outer
-                for stop in stops
-            ):
-                reach = at  # it stands inside an attribute, a style sheet or the like
-                continue
-        if not _may_be_linked(parsed[body:reach]):
-            at = reach
-            continue
-        _scan(view, parsed, markup.parse(parsed[body:reach]), body, 1, base, found)
-
-
-def _may_be_linked(source: str) -> bool:
-    """Whether the name of an attribute that makes a link stands somewhere in a source."""
-    lowered = source.lower()
-    return "href" in lowered or "action" in lowered or "refresh" in lowered
-
-
-def _comment_end(parsed: str, at: int, known: int) -> int:
-    """Where a comment ends whose content begins at `at`; `known` is the last such end, which may still be ahead."""
-    if known >= at:
-        return known
-    closing = _COMMENT_END.search(parsed, at)
-    return closing.start() if closing else len(parsed)

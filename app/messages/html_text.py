@@ -14,8 +14,8 @@ from typing import Final
 import turbohtml
 
 from app.messages import markup
+from app.messages.candidates import Candidate, Found
 from app.messages.charsets import View
-from app.messages.html_links import Candidate, Found
 from app.messages.linkify import Address, find_addresses
 from app.messages.types import LinkKind
 from app.messages.urls import TargetClass

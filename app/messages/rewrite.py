@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from app.messages import defang
+from app.messages.candidates import Candidate, EmbeddedDocument
 from app.messages.charsets import StringView, View
 from app.messages.findings import LinkJudge
-from app.messages.html_links import Candidate, EmbeddedDocument, find_links
+from app.messages.html_links import find_links
 from app.messages.html_text import find_bare_addresses
 from app.messages.linkify import find_addresses
 from app.messages.markup import attribute_value
