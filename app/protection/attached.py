@@ -28,7 +28,11 @@ MOST_FILES = 20
 MOST_BYTES_EACH = 3_000_000
 """A larger one could not be put back in one request, either ("under 3 MB")."""
 MOST_BYTES = 10_000_000
-_NO_LINKS = ("audio/", "video/", "font/", "application/pkcs7-signature", "application/x-pkcs7-signature")
+_NO_LINKS = (
+    *("audio/", "video/", "font/"),
+    *("application/pkcs7", "application/x-pkcs7", "application/pgp-", "application/x-microsoft-rpmsg-message"),
+    "multipart/",  # the source of a signed message, whose text is the body
+)
 _SHOWN = ("image/", "application/pdf", "text/html", "application/xhtml+xml")
 _MOST_NAMES = 5
 _LONGEST_NAME = 80
@@ -75,7 +79,7 @@ NOTHING = Looked()
 
 
 def of_interest(attached: Attached) -> bool:
-    """Whether a link may stand in it: anything but sound, film, fonts and signatures."""
+    """Whether a link may stand in it that can be read: anything but sound, film, fonts, signatures and ciphers."""
     return not attached.content_type.startswith(_NO_LINKS)
 
 

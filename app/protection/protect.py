@@ -74,6 +74,7 @@ STOPS_THE_MAILBOX = (Transient, AccessRevoked, PermissionMissing, MailboxUnavail
 """Errors that say nothing about the message: it keeps its state, and the cursor stays before it."""
 
 _VERSION_TRIES = 3
+_LEFT_ALONE = "The message must not be changed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +297,8 @@ async def _protect_fetched(
     async def transformed(opener: OpenLink) -> tuple[TransformResult | BodyResult, Looked]:
         plan = make_plan(runtime.settings, work.policy, work.options, minter, opener, original.list_unsubscribe)
         result = await run_transform(original.content, plan)
-        may_change = result.skipped is None
-        return result, await swapping.look_into(runtime, work, now, minter, opener, may_change=may_change)
+        free, why = result.skipped is None, "" if result.skipped is None else _LEFT_ALONE
+        return result, await swapping.look_into(runtime, work, now, minter, opener, may_change=free, why=why)
 
     result, looked = await _with_opener(runtime, work, message_id, transformed)
     looked = swapping.named_as_before(dataclasses.replace(looked, settled=settled), kept)
@@ -356,7 +357,9 @@ async def _skip(
 
     async def inspected(opener: OpenLink) -> TransformResult | BodyResult:
         plan = make_plan(runtime.settings, work.policy, work.options, no_mint, opener, fetched.list_unsubscribe)
-        return await run_inspect(fetched.content, plan, reason)
+        result = await run_inspect(fetched.content, plan, reason)
+        looked = await swapping.look_into(runtime, work, fetched, no_mint, opener, may_change=False, why=_LEFT_ALONE)
+        return looked.beside(result)
 
     result = await _with_opener(runtime, work, message_id, inspected)
     found = journal.storing_links(work.tenant_id, message_id, result, {})

@@ -102,6 +102,7 @@ async def look_into(
     opener: OpenLink,
     *,
     may_change: bool,
+    why: str = "",
 ) -> Looked:
     """Look into a message's attachments, under the organisation's policy and as far as its mail is known to take it.
 
@@ -112,13 +113,14 @@ async def look_into(
         mint: Makes links for it.
         opener: Opens links of it.
         may_change: Whether the message may be changed at all.
+        why: Why not.
 
     Raises:
         ConnectorError: The provider could not be asked.
     """
     if not fetched.attached:
         return NOTHING
-    paint, fixed = may_change and wants_changes(work.options), ""
+    paint, fixed = may_change and wants_changes(work.options), why
     if paint:
         fixed = await work.connector.attachments_fixed()
         paint = not fixed and work.connector.capabilities.swaps_attachments

@@ -12,7 +12,7 @@ from app.protection.models import MessageLink
 from app.protection.plan import change_options
 from connectors.base.types import Provider
 from tests.integration.protection.world import Organisation
-from tests.unit.messages.qr_pictures import TEXT
+from tests.unit.messages.qr_pictures import TEXT, file, picture
 from tests.unit.messages.test_qr_documents import WORD, package
 from tests.unit.messages.test_qr_drawn import DRAWINGS
 from tests.unit.messages.test_qr_pdf import CODE, TEXT_PAGE, document
@@ -66,3 +66,29 @@ async def test_codes_that_cannot_be_changed_are_reported_with_their_place(
         state = organisation.emulators.world.microsoft
         (stored,) = state.messages_of(state.person(ada).id)
         assert [each.content for each in stored.attachments][:2] == [PDF, DOCX]
+
+
+async def test_codes_in_pictures_of_a_message_that_must_not_be_changed_are_reported(organisation: Organisation) -> None:
+    ada, world = organisation.people[0], organisation.emulators.world
+    made = EmailMessage()
+    made["From"], made["To"], made["Subject"] = "a@sender.example", ada, "Special"
+    made["Message-ID"] = "<special@sender.example>"
+    made.set_content("<p>Scan</p>", subtype="html")
+    made.add_attachment(file(picture()), "image", "png", filename="qr.png")
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await change_options(session, organisation.actor, DeliveryOptions.parse({"qr": "deface"}))
+    await organisation.sync()
+    if organisation.provider is Provider.MICROSOFT:
+        world.microsoft.deliver(ada, made.as_bytes(), message_class="IPM.Note.Custom")
+    else:
+        organisation.deliver(ada, b"X-Gm-Locker: 1\r\n" + made.as_bytes())
+    before = organisation.view(ada)
+    await organisation.sync()
+
+    (row,) = await organisation.messages()
+    assert row.state == "skipped"
+    assert row.reason in ("unknown_class", "confidential_mode")
+    assert organisation.view(ada) == before
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        (link,) = await session.scalars(select(MessageLink))
+    assert (link.url, link.kind, link.action) == (TEXT, "qr", "leave")
