@@ -44,6 +44,8 @@ class Pace:
                 lambda: not self._under_way[tenant_id] or self._under_way.total() < int(self.limit)
             )
             self._under_way[tenant_id] += 1
+            if self._under_way.total() == 1:
+                self._changed.notify_all()  # the watch begins again
         try:
             yield
         finally:
@@ -61,8 +63,11 @@ class Pace:
             self.limit = min(MOST, self.limit + 0.5)
 
     async def watch(self) -> None:
-        """Measure the loop's lag until cancelled."""
+        """Measure the loop's lag until cancelled, while there is something under way."""
         while True:
+            if not self._under_way:
+                async with self._changed:
+                    await self._changed.wait_for(lambda: bool(self._under_way))
             began = time.monotonic()
             await asyncio.sleep(_TICK_SECONDS)
             before = self.limit

@@ -33,7 +33,7 @@ async def test_the_lag_is_measured_while_there_is_work_and_again_after_a_rest() 
                 await pace.measured.wait()
             # It rests once it has seen that nothing is under way, and measures no more.
             async with asyncio.timeout(60):
-                while not pace._changed._waiters:  # type: ignore[attr-defined]  # nothing else shows it
+                while not pace._changed._waiters:  # noqa: ASYNC110  # nothing else shows it
                     await asyncio.sleep(0)
             pace.measured.clear()
     finally:
