@@ -18,9 +18,10 @@ Element = turbohtml.Element
 Document = turbohtml.Document
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# The next attribute, or with no group the end of the tag: one of them always follows.
 _ATTRIBUTE: Final = re.compile(
-    "[\t\n\f\r /]*([^\t\n\f\r />][^\t\n\f\r />=]*)"
-    "(?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\t\n\f\r >]*)))?"
+    "[\t\n\f\r /]*(?:([^\t\n\f\r />][^\t\n\f\r />=]*)"
+    "(?:[\t\n\f\r ]*=[\t\n\f\r ]*(?:\"([^\"]*)\"|'([^']*)'|([^\t\n\f\r >]*)))?|>|\\Z)"
 )
 _TAG_NAME = re.compile("<[a-zA-Z][^\t\n\f\r />]*")
 
@@ -94,14 +95,14 @@ def attributes(source: str, start: int, wanted: frozenset[str]) -> tuple[list[At
     found = _TAG_NAME.match(source, start)
     at = found.end() if found else start
     out: list[Attribute] = []
-    match = _ATTRIBUTE.match
-    while hit := match(source, at):
-        at = hit.end()
-        name = hit[1].lower()
+    for hit in _ATTRIBUTE.finditer(source, at):
+        name = hit[1]
+        if name is None:
+            return out, hit.end()
+        name = name.lower()
         if name in wanted and (group := hit.lastindex or 1) > 1:
-            out.append(Attribute(name, *hit.span(group), at))
-    close = source.find(">", at)
-    return out, close + 1 if close >= 0 else len(source)
+            out.append(Attribute(name, *hit.span(group), hit.end()))
+    return out, len(source)
 
 
 def attribute_value(raw: str) -> str:

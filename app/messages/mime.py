@@ -340,6 +340,8 @@ def _common_beginning(boundaries: Collection[bytes]) -> bytes:
     if len(boundaries) > _FEW_BOUNDARIES:
         return b""  # asked for each time that one is opened or closed: time must stay linear
     first, last = min(boundaries), max(boundaries)
+    if first == last:
+        return first[:_MAX_BEGINNING]
     length = 0
     for one, other in zip(first[:_MAX_BEGINNING], last, strict=False):
         if one != other:

@@ -271,6 +271,11 @@ class QuotedPrintableBody(Body):
             out += (quoted[at:cut], soft)
             at = cut
             column = 0
+            if plain and size - at > _LINE:  # whole lines need no look at what stands at their end
+                lines = (size - at - 1) // (_LINE - 1)
+                stop = at + lines * (_LINE - 1)
+                out += (soft.join([quoted[cut : cut + _LINE - 1] for cut in range(at, stop, _LINE - 1)]), soft)
+                at = stop
         out.append(quoted[at:])
         if edge is Edge.AFTER and column + size - at + rest > _LINE:
             out.append(soft)
