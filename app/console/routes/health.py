@@ -12,7 +12,9 @@ from app.console.browser import safe_next
 from app.console.pages import go, render
 from app.console.queries.health import connector_health
 from app.console.routes.filters import RowId
+from app.protection.onboarding import known_checks
 from app.protection.retry import retry_failed
+from app.protection.swapping import EVIDENCE
 
 router = APIRouter(include_in_schema=False)
 
@@ -22,7 +24,8 @@ async def health(request: Request, deps: Deps, visitor: Viewer) -> Response:
     """The state of the connector, in numbers."""
     async with visitor.work() as session:
         found = await connector_health(session, visitor.actor, deps.clock())
-    return render(request, deps, "health.html", visitor=visitor, health=found)
+    pictures = next((check for check in known_checks(visitor.tenant) if check.key == EVIDENCE), None)
+    return render(request, deps, "health.html", visitor=visitor, health=found, pictures=pictures)
 
 
 @router.post("/connector-health/retry", dependencies=[CheckedForm])
