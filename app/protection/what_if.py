@@ -6,6 +6,7 @@ tenant's policy are what is here; what a look at the page would add is said to b
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from app.tenants.actor import Actor, Permission
 from app.tenants.models import Domain, Tenant
 from app.verdicts.inspect import Inspection, inspect_url
 from app.verdicts.judge import InlineSource
+from app.verdicts.lists import READING
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ async def what_if(
         mailbox = await session.get(MailboxRow, (actor.tenant_id, mailbox_id))
         if mailbox is None:
             raise NotFound(f"There is no mailbox {mailbox_id}.")
-    inspection = inspect_url(url, feed=lists, lists=snapshot, clock=lambda: now)
+    inspection = await asyncio.to_thread(_inspect, url, lists, snapshot, now)
     days = ClickPages.of(tenant).link_days
     return WhatIf(
         recipient="" if mailbox is None else mailbox.address,
@@ -135,6 +137,12 @@ async def what_if(
         inspection=inspection,
         snapshot=snapshot,
     )
+
+
+def _inspect(url: str, lists: InlineSource, snapshot: PolicySnapshot, now: datetime) -> Inspection:
+    # The worker's threads of this process may be asking the same lists; the lock is not waited for by the event loop.
+    with READING:
+        return inspect_url(url, feed=lists, lists=snapshot, clock=lambda: now)
 
 
 async def _treatment(session: AsyncSession, tenant: Tenant, mailbox: MailboxRow | None, received: datetime) -> str:

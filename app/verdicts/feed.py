@@ -177,8 +177,9 @@ def listed_signal(expression: str, level: Level, source: str, *, since: str = ""
     shown = unicode_host(host) + (f"/{rest}" if rest else "")
     full = LISTED_WEIGHT[level]
     points = full if weight is None else weight
-    fields: tuple[tuple[str, str], ...] = (("entry", shown), ("list", source))
-    code = f"listed_{level.value}"
+    decides = level if points >= full else None
     if since:
-        code, fields = f"{code}_since", (*fields, ("since", since))
-    return Signal(code, points, fields, source=source, decides=level if points >= full else None)
+        return Signal(
+            f"listed_{level}_since", points, (("entry", shown), ("list", source), ("since", since)), source, decides
+        )
+    return Signal(f"listed_{level}", points, (("entry", shown), ("list", source)), source, decides)

@@ -16,7 +16,7 @@ for somebody else's host: the host's own hash is part of the key.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from hashlib import blake2b
 from typing import Final
 
@@ -65,4 +65,4 @@ def since_days(since: date | None) -> int:
 def since_date(tag: int) -> date | None:
     """The date in an entry's lower bits."""
     days = tag >> SINCE_SHIFT & MAX_DAYS
-    return EPOCH + timedelta(days=days) if days else None
+    return date.fromordinal(_EPOCH_DAYS + days) if days else None

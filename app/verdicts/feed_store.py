@@ -37,7 +37,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -49,9 +49,7 @@ from app.verdicts.feed_keys import (
     PATH_MASK,
     PATH_SHIFT,
     SOURCE_MASK,
-    TAG_BITS,
     host_key,
-    path_key,
     since_date,
 )
 from app.verdicts.scoring import Level, Signal
@@ -63,6 +61,8 @@ HEAD: Final = struct.Struct("<8sIIQII")
 FENCES: Final = BUCKETS + 1
 CHECKED_AT_ONCE: Final = 4 << 20
 """Bytes up to which a new file's checksum is verified in the calling thread."""
+
+_NO_SOURCE: Final = ("?", 100)
 
 log = structlog.get_logger(__name__)
 
@@ -123,8 +123,7 @@ class StoreHeader:
             raise StoreDamaged("the header cannot be read") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A listed expression.
 
     Attributes:
@@ -174,6 +173,7 @@ class MappedStore:
         self.header = StoreHeader.decode(bytes(whole[HEAD.size : body]))
         self.fences = whole[body : body + FENCES * 4].cast("I")
         self.entries = whole[entries:].cast("Q")
+        self._sources = {number: (source.name, source.weight) for number, source in enumerate(self.header.sources)}
 
     @property
     def sources(self) -> list[str]:
@@ -193,7 +193,10 @@ class MappedStore:
         hits: list[Hit] = []
         for expression in expressions:
             host, slash, path = expression.partition("/")
-            self._find_below(host, host_key(host), (slash + path,), hits)
+            key = host_key(host)
+            begin, end = self.fences[key >> 8], self.fences[(key >> 8) + 1]
+            at = bisect_left(self.entries, (key & 0xFF) << 56, begin, end)
+            self._find_below(host, key, (slash + path,), hits, at)
         return hits
 
     def find_parts(self, hosts: Iterable[str], path: str, query: str | None) -> list[Hit]:
@@ -210,22 +213,22 @@ class MappedStore:
             if at < end and entries[at] >> 56 == key & 0xFF:
                 if paths is None:
                     paths = path_prefixes(path, query)
-                self._find_below(host, key, paths, hits)
+                self._find_below(host, key, paths, hits, at)
         return hits
 
-    def _find_below(self, host: str, key: int, paths: Iterable[str], hits: list[Hit]) -> None:
-        entries, sources = self.entries, self.header.sources
-        begin, end = self.fences[key >> 8], self.fences[(key >> 8) + 1]
+    def _find_below(self, host: str, key: int, paths: Iterable[str], hits: list[Hit], begin: int) -> None:
+        """The listed paths of a host whose entries begin at a place (or would)."""
+        entries, end, of_host = self.entries, self.fences[(key >> 8) + 1], (key & 0xFF) << 56
         for path in paths:
             expression = host + path
-            wanted = (key & 0xFF) << 56 | path_key(expression) << PATH_SHIFT
+            # path_key(expression), without the call, and in its place.
+            digest = blake2b(expression.encode("ascii", "replace"), digest_size=5).digest()
+            wanted = of_host | int.from_bytes(digest, "big") >> 5 << PATH_SHIFT
             at = bisect_left(entries, wanted, begin, end)
-            while at < end and entries[at] & PATH_MASK == wanted:
-                tag = entries[at] & (1 << TAG_BITS) - 1
+            while at < end and (tag := entries[at]) & PATH_MASK == wanted:
                 level = Level.MALICIOUS if tag & LEVEL_BIT else Level.SUSPICIOUS
-                number = tag & SOURCE_MASK
-                source = sources[number] if number < len(sources) else StoreSource("?")
-                hits.append(Hit(expression, level, source.name, since_date(tag), source.weight))
+                name, weight = self._sources.get(tag & SOURCE_MASK, _NO_SOURCE)
+                hits.append(Hit(expression, level, name, since_date(tag), weight))
                 at += 1
 
     def signals(self, url: str) -> tuple[Signal, ...]:
@@ -236,6 +239,8 @@ class MappedStore:
             return ()
         if not hits:
             return ()
+        if len(hits) == 1:
+            return (signal_of(hits[0]),)
         worst: dict[str, Hit] = {}
         for hit in hits:
             before = worst.get(hit.source)

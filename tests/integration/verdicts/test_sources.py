@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import select, text
 
 from app.kit.db import Database
 from app.kit.errors import Conflict, NotFound, Refused
+from app.kit.postgres import DatabaseUrls
 from app.verdicts.feed_store import FeedStore
 from app.verdicts.judge import AllSources
 from app.verdicts.lists import installed_lists, store_path, store_state
@@ -518,6 +520,38 @@ async def test_a_damaged_file_is_not_swapped_in(installation: Installation) -> N
     assert store.signals("http://a.example/")
     left = sorted(path.name for path in store_path(installation.folder / "gateway").parent.iterdir())
     assert left == [".lock", "have.json", "sources.json", "store.pfs"]
+
+
+@pytest.mark.parametrize("place", [0, 1])
+async def test_a_piece_that_was_changed_on_the_way_is_not_swapped_in(
+    installation: Installation, database_urls: DatabaseUrls, place: int
+) -> None:
+    """Of the length that was announced and with another content: only the SHA-256 tells."""
+    address = installation.server.publish("/list", "a.example\n")
+    await installation.add("list", "L", address=address)
+    await installation.refresh("L")
+    await installation.build()
+    assert (await installation.gateway()).signals("http://a.example/")
+    many = "\n".join(f"b{number}.example" for number in range(120_000))
+    installation.server.publish("/list", f"b.example\n{many}")
+    await installation.refresh("L")
+    async with installation.database.untenanted() as session:
+        if (await installation.state("L")).reasons:
+            await review(session, "L", accept=True)
+    await installation.build()
+    newest = "(SELECT max(id) FROM feed_files WHERE kind = 'store')"
+    flip = f"set_byte(data, 60000, get_byte(data, 60000) # 1) WHERE file_id = {newest} AND no = {place}"
+    with psycopg.connect(database_urls.owner) as owner:
+        assert owner.execute(f"UPDATE feed_chunks SET data = {flip}").rowcount == 1
+    store = await installation.gateway()
+    assert store.signals("http://a.example/")
+    assert not store.signals("http://b.example/")
+    left = sorted(path.name for path in store_path(installation.folder / "gateway").parent.iterdir())
+    assert left == [".lock", "have.json", "sources.json", "store.pfs"]
+    # Whole again, it is taken: nothing was marked as had.
+    with psycopg.connect(database_urls.owner) as owner:
+        owner.execute(f"UPDATE feed_chunks SET data = {flip}")
+    assert (await installation.gateway()).signals("http://b.example/")
 
 
 @pytest.mark.parametrize(
