@@ -144,3 +144,44 @@ def test_an_attachment_of_three_megabytes_needs_an_upload_session(org: Organisat
         json={"@odata.type": "#microsoft.graph.fileAttachment", "contentBytes": "AAAA" * 1024 * 1024},
     )
     assert answer.status_code == 413
+
+
+PICTURE = {
+    "@odata.type": "#microsoft.graph.fileAttachment",
+    "name": "qr.png",
+    "contentType": "image/png",
+    "contentId": "qr@x",
+    "isInline": True,
+    "contentBytes": "aGVsbG8=",
+}
+
+
+def test_received_mail_that_takes_or_gives_no_attachment_refuses_and_stays(org: Organisation) -> None:
+    message = org.deliver()
+    at = f"{org.path(message)}/attachments"
+    org.emulators.world.microsoft.switches.attachments_to_received = False
+    refused = org.call("POST", at, json=PICTURE)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "ErrorAccessDenied")
+    assert org.call("GET", at).json()["value"] == []
+    org.emulators.world.microsoft.switches.attachments_to_received = True
+    made = org.call("POST", at, json=PICTURE).json()["id"]
+    org.emulators.world.microsoft.switches.attachments_from_received = False
+    assert org.call("DELETE", f"{at}/{made}").status_code == 403
+    assert [each["id"] for each in org.call("GET", at).json()["value"]] == [made]
+
+
+def test_a_store_that_forgets_what_an_attachment_is_shows_it_as_a_plain_file(org: Organisation) -> None:
+    message = org.deliver()
+    org.emulators.world.microsoft.switches.attachments_keep_identity = False
+    made = org.call("POST", f"{org.path(message)}/attachments", json=PICTURE).json()
+    assert (made["isInline"], made["contentId"], made["name"]) == (False, None, "qr.png")
+
+
+def test_the_message_has_another_change_key_after_an_attachment_came_or_went(org: Organisation) -> None:
+    message = org.deliver()
+    keys = [org.call("GET", org.path(message)).json()["changeKey"]]
+    made = org.call("POST", f"{org.path(message)}/attachments", json=PICTURE).json()["id"]
+    keys.append(org.call("GET", org.path(message)).json()["changeKey"])
+    org.call("DELETE", f"{org.path(message)}/attachments/{made}")
+    keys.append(org.call("GET", org.path(message)).json()["changeKey"])
+    assert len(set(keys)) == 3
