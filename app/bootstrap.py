@@ -71,6 +71,11 @@ class LoadedProviders:
 
         return self._https.setdefault(provider, SharedHttp())
 
+    def request_counts(self) -> dict[str, tuple[int, int, int, int]]:
+        """Requests of this process since its start, by provider: sent, throttled, retried, failed."""
+        counters = {provider.value: http.counters for provider, http in self._https.items()}
+        return {name: (each.sent, each.throttled, each.retried, each.failed) for name, each in counters.items()}
+
     def configured(self) -> tuple[Provider, ...]:
         """Providers that this installation has credentials for."""
         found = []

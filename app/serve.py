@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from typing import Any
 
 import structlog
@@ -26,6 +26,7 @@ from app.kit.bounded_http import BoundedHttp
 from app.kit.connections import check_connections, pool_size
 from app.kit.db import Database
 from app.kit.errors import ConfigurationError
+from app.kit.exposition import Exposition
 from app.kit.logs import configure_logs
 from app.settings import Settings
 
@@ -51,12 +52,16 @@ class Health:
         role: The process's role.
         checks: Name -> check.
         inner: What answers everything else; None: nothing does.
+        metrics: What answers ``/metrics``; None: nobody does.
     """
 
-    def __init__(self, role: str, checks: dict[str, Check], inner: ASGIApp | None = None) -> None:
+    def __init__(
+        self, role: str, checks: dict[str, Check], inner: ASGIApp | None = None, metrics: ASGIApp | None = None
+    ) -> None:
         self._role = role
         self._checks = checks
         self._inner = inner
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -68,10 +73,14 @@ class Health:
             if path == "/readyz":
                 await self._ready(scope, receive, send)
                 return
+            if path == "/metrics" and self._metrics is not None:
+                await self._metrics(scope, receive, send)
+                return
         if self._inner is not None:
             await self._inner(scope, receive, send)
         elif scope["type"] == "http":
-            await JSONResponse({"error": "This role answers /healthz and /readyz only."}, 404)(scope, receive, send)
+            answers = "/healthz, /readyz and /metrics" if self._metrics else "/healthz and /readyz"
+            await JSONResponse({"error": f"This role answers {answers} only."}, 404)(scope, receive, send)
 
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         found: dict[str, str] = {}
@@ -214,6 +223,7 @@ async def run_role(role: str, settings: Settings) -> None:
 
 
 async def _run_worker(settings: Settings, stopping: asyncio.Event) -> None:
+    from app.protection.metrics import FromProviders
     from app.protection.turn_listen import listen_for_turns
     from app.protection.worker import run_worker
 
@@ -221,26 +231,31 @@ async def _run_worker(settings: Settings, stopping: asyncio.Event) -> None:
         await check_connections(runtime.db, ("worker",), settings.database_pool_size)
         ready = asyncio.Event()
         checks = {"database": database_check(runtime.db), "jobs": event_check(ready, "no jobs are taken yet")}
-        await _together(
-            stopping,
-            run_worker(runtime, ready),
-            listen_for_turns(runtime),
-            serve_http(Health("worker", checks), settings.host, settings.health_port_worker, stopping),
-        )
+        with closing(FromProviders(runtime.providers.request_counts)):
+            health = Health("worker", checks, metrics=Exposition(_metrics_token(settings)))
+            await _together(
+                stopping,
+                run_worker(runtime, ready),
+                listen_for_turns(runtime),
+                serve_http(health, settings.host, settings.health_port_worker, stopping),
+            )
 
 
 async def _run_scheduler(settings: Settings, stopping: asyncio.Event) -> None:
+    from app.protection.metrics import FromDatabase
     from app.protection.schedule import run_scheduler
 
     async with database_urls(settings) as urls, open_runtime(settings, urls, stopping, "scheduler") as runtime:
         await check_connections(runtime.db, ("scheduler",), settings.database_pool_size)
         leading = asyncio.Event()
         checks = {"database": database_check(runtime.db)}
-        await _together(
-            stopping,
-            run_scheduler(runtime, leading),
-            serve_http(Health("scheduler", checks), settings.host, settings.health_port_scheduler, stopping),
-        )
+        with closing(FromDatabase(runtime.db)) as seen:
+            health = Health("scheduler", checks, metrics=Exposition(_metrics_token(settings), [seen.ask]))
+            await _together(
+                stopping,
+                run_scheduler(runtime, leading),
+                serve_http(health, settings.host, settings.health_port_scheduler, stopping),
+            )
 
 
 async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio.Event) -> None:
@@ -279,9 +294,14 @@ async def _run_web(roles: tuple[str, ...], settings: Settings, stopping: asyncio
                 otherwise = create_console(ConsoleDeps(settings, runtime.db, runtime.keyring, runtime.providers))
                 checks["console"] = check
         role = roles[0] if len(roles) == 1 else "web"
-        app = Health(role, checks, ByPath(routes, otherwise))
+        token = _metrics_token(settings)
+        app = Health(role, checks, ByPath(routes, otherwise), Exposition(token) if token else None)
         serving = serve_http(app, settings.host, settings.port, stopping, settings.trusted_proxies)
         await _together(stopping, serving, *background)
+
+
+def _metrics_token(settings: Settings) -> str:
+    return settings.metrics_token.get_secret_value() if settings.metrics_token else ""
 
 
 @asynccontextmanager

@@ -143,6 +143,19 @@ class Settings(BaseSettings):
         6000, ge=600, description="Gmail quota units that one mailbox may use per minute."
     )
 
+    # -- mail to administrators
+    smtp_host: str = Field("", description="SMTP server for alerts to administrators; empty: none are mailed.")
+    smtp_port: int = Field(587, ge=1, le=65535, description="Its port: 587 for starttls, 465 for tls.")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is encrypted; none is for a server on the same machine."
+    )
+    smtp_user: str = Field("", description="User for the login; empty: no login.")
+    smtp_password: SecretStr | None = Field(None, description="Password of that user; never sent without TLS.")
+    smtp_from: str = Field("", description="Sender of the alerts, e.g. postern@example.com.")
+    smtp_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) to trust at that server in place of the system's."
+    )
+
     # -- behaviour
     feed_file: Path | None = Field(
         None, description="Local list of known links: `<malicious|suspicious> TAB <host or URL>` per line."
@@ -186,6 +199,11 @@ class Settings(BaseSettings):
         "to private networks, never for links that work once).",
     )
     click_ingest_ms: int = Field(200, ge=20, description="How often spooled clicks are written to the database.")
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Whoever presents it as `Authorization: Bearer` may read /metrics. Unset: the web roles have no "
+        "/metrics; worker and scheduler, whose ports are private, have it without a token.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     emulators_port: int = Field(
         8090,

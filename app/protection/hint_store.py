@@ -23,6 +23,7 @@ from app.kit.at_once import Statement, statement
 from app.kit.clock import Clock, utc_now
 from app.kit.crypto import KeyRing, SealBroken
 from app.kit.db import Database
+from app.protection.metrics import NOTIFICATIONS
 from app.protection.providers import Providers
 from app.protection.queue import defer_renew, notified
 from app.protection.subscriptions import open_secret
@@ -240,6 +241,7 @@ class HintWriter:
         """Count by reason, soon."""
         for reason, number in counts.items():
             self._counts[provider.value, reason] += number
+            NOTIFICATIONS.labels(provider.value, reason).inc(number)
         if self._counting is None:
             self._counting = asyncio.create_task(self._count())
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import time
 from collections import Counter
 
 import structlog
@@ -18,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.protection.hint_store import STORE_ERRORS, HintWriter, IntakeDeps, KnownSubscriptions, Target
+from app.protection.metrics import ANSWER_SECONDS
 from connectors.base.errors import ConnectorError
 from connectors.base.types import Hint, HintKind, Provider
 
@@ -47,11 +49,13 @@ class Intake:
         """ASGI."""
         if scope["type"] != "http":
             return
+        began = time.perf_counter()
         try:
             answer = await self._answer(scope, receive)
         except ClientDisconnect:
             return
         await answer(scope, receive, send)
+        ANSWER_SECONDS.observe(time.perf_counter() - began)
 
     async def settle(self) -> None:
         """Store counts that are not stored yet, before the process ends."""

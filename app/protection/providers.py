@@ -53,5 +53,8 @@ class Providers(Protocol):
             ConfigurationError: Fetching is switched on, but nothing says where from.
         """
 
+    def request_counts(self) -> dict[str, tuple[int, int, int, int]]:
+        """Requests of this process since its start, by provider: sent, throttled, retried, failed."""
+
     async def aclose(self) -> None:
         """Close everything that was opened."""

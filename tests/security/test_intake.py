@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select, text
 
 from app.kit.crypto import KeyRing
@@ -87,6 +88,12 @@ async def counts(organisation: Organisation) -> dict[str, int]:
         return {reason: number for reason, number in rows}  # noqa: C416 - a Row is no tuple to mypy
 
 
+def metric(outcome: str) -> float:
+    """What this process has counted for Prometheus."""
+    labels = {"provider": "microsoft", "outcome": outcome}
+    return REGISTRY.get_sample_value("postern_intake_notifications_total", labels) or 0.0
+
+
 async def counted(organisation: Organisation, wanted: dict[str, int]) -> None:
     """Wait until the counts are stored: for those of what was taken no answer waits."""
     async with asyncio.timeout(60):
@@ -97,11 +104,12 @@ async def counted(organisation: Organisation, wanted: dict[str, int]) -> None:
 async def test_a_genuine_notification_defers_one_look_at_its_mailbox(
     organisation: Organisation, client: httpx.AsyncClient
 ) -> None:
-    subscription = await subscribed(organisation)
+    subscription, before = await subscribed(organisation), metric("taken")
     for _ in range(3):
         answer = await client.post("/hooks/microsoft", json=notification(subscription, "s3cret"))
         assert answer.status_code == 202
     assert await jobs(organisation, "mailbox.sync") == 1
+    assert metric("taken") - before == 3
     await counted(organisation, {"taken": 3})
     async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
         assert (await session.scalars(select(MailboxRow.last_notified_at))).one() is not None
