@@ -1,5 +1,5 @@
 """Whether messages may be replaced by copies where the provider refuses to change them: a choice of the tenant's, off
-by default (``docs/adr/0012``).
+by default (``docs/adr/0013``).
 
 It is for tenants whose provider edits in place but keeps that to applications with a permission that they do not give.
 """

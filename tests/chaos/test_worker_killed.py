@@ -24,7 +24,14 @@ from app.protection.service import switch_domain
 from app.settings import Settings
 from connectors.base.types import Provider
 from connectors.emulators.testing import Emulators, running_emulators
-from tests.integration.protection.world import GATEWAY, Organisation, connect, mail, provider_settings
+from tests.integration.protection.world import (
+    GATEWAY,
+    Organisation,
+    choose_copies_for,
+    connect,
+    mail,
+    provider_settings,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 
@@ -81,14 +88,20 @@ async def wait_for(organisation: Organisation, count: int, seconds: float, log: 
         await asyncio.sleep(0.1)
 
 
-@pytest.fixture(params=[Provider.MICROSOFT, Provider.GOOGLE], ids=["microsoft", "google"])
+@pytest.fixture(
+    params=[(Provider.MICROSOFT, False), (Provider.MICROSOFT, True), (Provider.GOOGLE, False)],
+    ids=["microsoft", "microsoft_copies", "google"],
+)
 async def organisation(
     request: pytest.FixtureRequest, database: Database, emulators: Emulators, keyring: KeyRing, tmp_path: Path
 ) -> AsyncIterator[Organisation]:
+    provider, copies = request.param
     settings = provider_settings(emulators, tmp_path)
     made = await connect(
-        database, emulators, request.param, settings, keyring, "ada", "ben", "cleo", "dan", "eva", protected=False
+        database, emulators, provider, settings, keyring, "ada", "ben", "cleo", "dan", "eva", protected=False
     )
+    if copies:
+        await choose_copies_for(made)
     yield made
     await made.runtime.providers.aclose()
 
