@@ -9,7 +9,8 @@ from datetime import datetime
 from app.gateway.destination import Destination, destination
 from app.kit.i18n import Translator
 from app.policy.trace import fill, rule_parts
-from app.verdicts.scoring import Level, Verdict
+from app.verdicts.advisories import Advisory, advisories
+from app.verdicts.scoring import Level, Signal, Verdict
 from app.verdicts.sentences import readable, sentence
 
 
@@ -30,6 +31,7 @@ class View:
         level: Verdict level, for the markup.
         link: What was pasted (explain page).
         leaves: Whether a form of this page ends outside of the gateway.
+        advisories: What must be said where a service gave the reasons.
     """
 
     page: str
@@ -44,13 +46,18 @@ class View:
     level: str = ""
     link: str = ""
     leaves: bool = False
+    advisories: Sequence[Advisory] = ()
 
 
 def evidence(verdict: Verdict, words: Translator) -> list[str]:
     """The verdict's reasons in the reader's language, heaviest first; those that weigh nothing last."""
+    return [sentence(signal.code, dict(signal.fields), words.gettext) for signal in shown_signals(verdict)]
+
+
+def shown_signals(verdict: Verdict) -> list[Signal]:
+    """The signals that a page shows."""
     ordered = sorted(verdict.signals, key=lambda signal: -signal.weight)
-    shown = [signal for signal in ordered if signal.weight >= 10] or ordered
-    return [sentence(signal.code, dict(signal.fields), words.gettext) for signal in shown[:6]]
+    return ([signal for signal in ordered if signal.weight >= 10] or ordered)[:6]
 
 
 def level_words(level: Level, words: Translator) -> str:
@@ -103,6 +110,7 @@ def warning(verdict: Verdict, words: Translator, keys: Mapping[str, str], rule: 
         where=destination(verdict.final_url),
         keys=keys,
         facts=facts(verdict, words, rule),
+        advisories=advisories(shown_signals(verdict)),
         level=verdict.level.value,
         leaves=True,
     )
@@ -131,6 +139,7 @@ def blocked(verdict: Verdict, words: Translator, org: str, keys: Mapping[str, st
         where=where,
         keys=keys,
         facts=facts(verdict, words, rule),
+        advisories=advisories(shown_signals(verdict)),
         level=verdict.level.value,
     )
 
@@ -156,6 +165,7 @@ def locked(verdict: Verdict, words: Translator, keys: Mapping[str, str], rule: s
         where=where,
         keys=keys,
         facts=facts(verdict, words, rule),
+        advisories=advisories(shown_signals(verdict)),
         level=verdict.level.value,
     )
 
@@ -335,6 +345,7 @@ def explained(link: str, verdict: Verdict, words: Translator, action: str, rule:
         reasons=evidence(verdict, words),
         where=destination(verdict.final_url),
         facts=facts(verdict, words, rule),
+        advisories=advisories(shown_signals(verdict)),
         level=verdict.level.value,
         link=link,
     )

@@ -24,6 +24,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from app.kit.clock import Clock, utc_now
+from app.verdicts.advisories import SAFE_BROWSING
 from app.verdicts.canonical import expression_digest
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.base import ConfiguredSource
@@ -110,6 +111,8 @@ class HashPrefixSource(ConfiguredSource):
     """
 
     cost: Cost = "slow"
+    advisory = ""
+    """Whose advice must be named as such where somebody is warned."""
 
     def __init__(
         self,
@@ -200,7 +203,7 @@ class HashPrefixSource(ConfiguredSource):
         if worst is None:
             return None
         _, expression, threat = worst
-        return reported_signal(self._config, threat.code, threat.level, expression)
+        return reported_signal(self._config, threat.code, threat.level, expression, self.advisory)
 
     # -- asking
 
@@ -258,6 +261,8 @@ class HashPrefixSource(ConfiguredSource):
 
 class GoogleSource(HashPrefixSource):
     """What Google's three protocols have in common: the key, the threats that are asked for, the back-off."""
+
+    advisory = SAFE_BROWSING
 
     @property
     def threats(self) -> tuple[str, ...]:

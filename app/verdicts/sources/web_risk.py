@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from app.verdicts.advisories import WEB_RISK
 from app.verdicts.sources.files import Renewed
 from app.verdicts.sources.safe_browsing import MAX_ANSWER_BYTES, MAX_UPDATE_BYTES, UPDATE_SECONDS
 from app.verdicts.sources.safe_browsing_file import PrefixHit
@@ -27,6 +28,8 @@ WAIT_WITHOUT_WORD: Final = 1800.0
 
 class WebRisk(GoogleSource):
     """Web Risk. Option: ``threats`` (threat types)."""
+
+    advisory = WEB_RISK
 
     async def _renew(self, client: SourceClient, previous: bytes | None) -> Renewed:
         from app.verdicts.sources.safe_browsing_updates import Lists

@@ -261,7 +261,8 @@ async def test_a_listed_page_is_found_under_every_expression_that_covers_it(make
     found = await setting.ask("https://a.b.evil.example:8443/x/y?z#f")
     assert found is not None
     assert (found.code, found.decides, found.weight) == ("reported_malware", Level.MALICIOUS, 100)
-    assert dict(found.fields) == {"entry": "evil.example/", "list": setting.config.name}
+    advisory = "web_risk" if setting.kind == "web_risk" else "safe_browsing"
+    assert dict(found.fields) == {"entry": "evil.example/", "list": setting.config.name, "advisory": advisory}
     found = await setting.ask("https://sites.example/fake/login.html")
     assert found is not None
     assert (found.code, found.decides) == ("reported_phishing", Level.MALICIOUS)
