@@ -285,13 +285,13 @@ async def _protect_fetched(
 ) -> None:
     """Go all the way with a message; ``row`` is its journal where an earlier try left it somewhere."""
     about = journal.described(fetched)
+    kept = journal.open_kept(runtime, row) if row is not None else ()
+    settled = await swapping.settle(runtime, work, message_id, fetched.ref, kept)
     reason = skip_reason(fetched.traits)
-    if reason is not None and resume is None:
+    if reason is not None and resume is None and not settled:
         await _skip(runtime, work, message_id, reason, fetched, about)
         return
     minter = _minter(runtime, work, message_id)
-    kept = journal.open_kept(runtime, row) if row is not None else ()
-    settled = await swapping.settle(runtime, work, message_id, fetched.ref, kept)
     now = await work.connector.fetch(fetched.ref) if settled else fetched
 
     async def transformed(opener: OpenLink) -> tuple[TransformResult | BodyResult, Looked]:
@@ -303,7 +303,7 @@ async def _protect_fetched(
     result, looked = await _with_opener(runtime, work, message_id, transformed)
     looked = swapping.named_as_before(dataclasses.replace(looked, settled=settled), kept)
     everything = looked.beside(result)
-    final = _nothing_to_write(result, looked, work.dry_run)
+    final = _nothing_to_write(result, looked, work.dry_run and not settled)
     begun = row is not None and row.state == MessageState.WRITING
     if begun and work.may_copy:
         final = None  # a copy may stand beside the original: replacing goes on, though nothing in it may change

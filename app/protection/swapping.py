@@ -242,15 +242,19 @@ class SwapRecorder:
 async def settle(
     runtime: Runtime, work: MailboxWork, message_id: int, ref: MessageRef, kept: Sequence[KeptFile]
 ) -> tuple[KeptFile, ...]:
-    """Finish what an earlier try began; those that now stand there changed.
+    """Finish what an earlier try began; those that now stand there changed, or may.
 
     Raises:
-        ConnectorError: It could not be told or not be finished.
+        ConnectorError: It could not be told, and may be later.
     """
     if not kept:
         return ()
     swaps = [AttachmentSwap(_file(each, b""), _sha256(each.content), finish_sha256=each.became) for each in kept]
-    done = await work.connector.swap_attachments(ref, swaps, SwapRecorder(runtime, work, message_id, "protect"))
+    try:
+        done = await work.connector.swap_attachments(ref, swaps, SwapRecorder(runtime, work, message_id, "protect"))
+    except WriteNotVerified:
+        log.warning("message.attachment_doubtful", tenant=str(work.tenant_id), message=message_id)
+        return tuple(kept)  # they stay in the undo record; what stands there twice is tried once more and then said
     return tuple(each for each, outcome in zip(kept, done.outcomes, strict=True) if outcome is SwapOutcome.DONE)
 
 

@@ -13,6 +13,9 @@ touched.
   hour, it is that message alone that does not take it.
 * Attachments are told apart by what they are (name, type, content id, inline flag and SHA-256), not by an id that was
   remembered: asking again after a crash or a time-out finds what took effect. A write is never repeated blindly.
+* A write that ends without an answer is asked for again by the caller. Where that happens five times in a row while
+  reading works, it is this operation that the store does not do: it counts as refused, so that one picture cannot hold
+  back a mailbox.
 * A file of 3 MB or more would need an upload session; such a one is refused by name, not split.
 """
 
@@ -20,10 +23,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from connectors.base.errors import ConnectorError, MessageGone, VersionConflict, WriteNotVerified
+from connectors.base.errors import ConnectorError, MessageGone, Unavailable, VersionConflict, WriteNotVerified
 from connectors.base.types import (
     AccessCheck,
     AttachedFile,
@@ -35,21 +38,27 @@ from connectors.base.types import (
     SwapOutcome,
     Swapped,
 )
-from connectors.microsoft.client import GraphClient
+from connectors.microsoft.client import GraphClient, Reply
 from connectors.microsoft.errors import GraphFault
 from connectors.microsoft.fetch import list_attachments, read_attachment
+from connectors.microsoft.templates import Built
+
+if TYPE_CHECKING:
+    from kiota_abstractions.request_information import RequestInformation
 
 MAX_FILE_BYTES = 3_000_000
 """Largest file that one request takes ("under 3 MB", https://learn.microsoft.com/graph/outlook-large-attachments)."""
 CHECK = "attachments"
 """Key of the access check."""
 _HOLDS_SECONDS = 3_600.0
+_FAILURES = 5
+"""Writes in a row that end without an answer before they count as refused."""
 _ADDING = "adding an attachment"
 _REMOVING = "removing an attachment"
 _Kind = tuple[str, str, str | None, bool, bytes, bytes, bool]
 
 
-class _Refused(ConnectorError):
+class AttachmentRefused(ConnectorError):
     """This one cannot be swapped; both before and after, the old one stands there once."""
 
 
@@ -88,6 +97,24 @@ class AttachmentDesk:
         self._refused_until = 0.0
         self._refused_with: frozenset[str] = frozenset()
         self._reason = ""
+        self._failures = 0
+
+    async def write(self, ref: MessageRef, info: RequestInformation | Built, what: str) -> Reply:
+        """Send a request that adds or removes.
+
+        Raises:
+            Unavailable: It is not known whether it took effect.
+            AttachmentRefused: The same, again and again.
+        """
+        try:
+            reply = await self._client.exchange(info, mailbox=ref.mailbox.id, read=False, what=what)
+        except Unavailable as error:
+            self._failures += 1
+            if self._failures < _FAILURES:
+                raise
+            raise AttachmentRefused(f"Graph gave {self._failures} times no answer while {what}.") from error
+        self._failures = 0
+        return reply
 
     async def fixed(self) -> str:
         """Why attachments stay as they are for now; empty where they can be swapped, or nobody has tried yet.
@@ -138,10 +165,10 @@ class AttachmentDesk:
         reason = ""
         gone: list[str] = []
         for numbers in _alike(swaps):
-            one = _One(self._client, ref, swaps, numbers, record)
+            one = _One(self._client, self.write, ref, swaps, numbers, record)
             try:
                 done = await one.run()
-            except _Refused as error:
+            except AttachmentRefused as error:
                 reason = str(error)
                 await self._note_refusal(one, reason)
                 outcomes = [SwapOutcome.REFUSED if at in numbers else each for at, each in enumerate(outcomes)]
@@ -203,12 +230,14 @@ class _One:
     def __init__(
         self,
         client: GraphClient,
+        write: Callable[[MessageRef, RequestInformation | Built, str], Awaitable[Reply]],
         ref: MessageRef,
         swaps: Sequence[AttachmentSwap],
         numbers: Sequence[int],
         record: AttachmentRecorder,
     ) -> None:
         self._client = client
+        self._write = write
         self._ref = ref
         self._numbers = numbers
         self._record = record
@@ -223,16 +252,16 @@ class _One:
         """Do what is left to do; whether the new one stands there now.
 
         Raises:
-            _Refused: It is left as it was.
+            AttachmentRefused: It is left as it was.
         """
         old, new = await self._found()
         wanted = len(self._numbers)
-        if self._swap.finish_sha256 is None:
-            for number in self._numbers[: max(0, min(wanted - len(new), len(old)))]:
-                new.append(await self._add(number))
-        if not new:
-            return False
+        missing = max(0, min(wanted - len(new), len(old))) if self._swap.finish_sha256 is None else 0
         try:
+            for number in self._numbers[:missing]:
+                new.append(await self._add(number))
+            if not new:
+                return False
             await self._verify_added()
             for spare in new[wanted:]:
                 await self._remove(spare)
@@ -240,8 +269,8 @@ class _One:
                 await self._remove(each)
                 self.removed.append(each)
                 await self._record(number, AttachmentStep.REMOVED)
-        except _Refused:
-            await self._withdraw(new)
+        except AttachmentRefused:
+            await self._withdraw()
             raise
         return True
 
@@ -282,9 +311,11 @@ class _One:
         file = self._swap.file
         if len(file.content) >= MAX_FILE_BYTES:
             self.is_about_the_file = True
-            raise _Refused(f"An attachment would have {len(file.content)} bytes, over the 3 MB that Graph takes.")
+            raise AttachmentRefused(
+                f"An attachment would have {len(file.content)} bytes, over the 3 MB that Graph takes."
+            )
         info = self._client.requests.add_attachment(self._ref.mailbox.id, self._ref.id, file)
-        reply = await self._client.exchange(info, mailbox=self._ref.mailbox.id, read=False, what=_ADDING)
+        reply = await self._write(self._ref, info, _ADDING)
         if reply.fault is not None:
             raise await self._refusal(reply.fault, _ADDING)
         made = reply.data.get("id")
@@ -317,24 +348,31 @@ class _One:
                 differ = [name for name, a, b in zip(names, got[0], wanted[0], strict=True) if a != b]
                 if got[1] != wanted[1]:
                     differ.append("content")
-                raise _Refused(f"Graph gave an added attachment another {', '.join(differ)} than it was told.")
+                raise AttachmentRefused(f"Graph gave an added attachment another {', '.join(differ)} than it was told.")
             await self._record(number, AttachmentStep.VERIFIED)
 
     async def _remove(self, attachment: str) -> None:
         info = self._client.requests.remove_attachment(self._ref.mailbox.id, self._ref.id, attachment)
-        reply = await self._client.exchange(info, mailbox=self._ref.mailbox.id, read=False, what=_REMOVING)
+        reply = await self._write(self._ref, info, _REMOVING)
         if reply.fault is not None and reply.fault.status != 404:
             raise await self._refusal(reply.fault, _REMOVING)
 
-    async def _withdraw(self, new: Sequence[str]) -> None:
-        """Take away what was added, by an earlier try too: the old one cannot be removed, or the new one is wrong."""
-        if self.removed:
+    async def _withdraw(self) -> None:
+        """Take away what was added, by an earlier try too: the old one cannot be removed, or the new one is wrong.
+
+        Raises:
+            WriteNotVerified: Not all of it could be, or must not since its old one is gone.
+        """
+        old, new = await self._found()
+        earlier = [each for each in new if each not in self.added]
+        spare = earlier[: max(0, len(old) + len(earlier) - len(self._numbers))]
+        if self.removed or len(earlier) > len(spare):
             raise WriteNotVerified("Of several equal attachments some were replaced, and others could not be.")
         try:
-            for number, each in zip(self._numbers, new, strict=False):
+            for each in (*self.added, *spare):
                 await self._remove(each)
-                await self._record(number, AttachmentStep.WITHDRAWN)
-        except _Refused as error:
+                await self._record(self._numbers[0], AttachmentStep.WITHDRAWN)
+        except AttachmentRefused as error:
             raise WriteNotVerified(
                 f"An attachment that was added could not be taken away again, and is shown twice: {error}"
             ) from error
@@ -356,4 +394,4 @@ class _One:
         self.is_about_the_file = fault.status == 413 or fault.has(
             "ErrorAttachmentSizeLimitExceeded", "ErrorMessageSizeExceeded", "ErrorQuotaExceeded"
         )
-        return _Refused(f"{said}: attachments of this received message stay as they are.")
+        return AttachmentRefused(f"{said}: attachments of this received message stay as they are.")

@@ -10,7 +10,14 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from connectors.base.errors import ConnectorError, MailboxOutOfScope, MessageGone, Transient, WriteNotVerified
+from connectors.base.errors import (
+    ConnectorError,
+    MailboxOutOfScope,
+    MessageGone,
+    Transient,
+    Unavailable,
+    WriteNotVerified,
+)
 from connectors.base.types import AttachedFile, AttachmentStep, AttachmentSwap, CheckStatus, MessageRef, SwapOutcome
 from connectors.emulators.common.faults import FaultKind, FaultRule
 from tests.contract.connectors.harness import Killed
@@ -394,3 +401,29 @@ async def test_the_access_check_tells_what_was_found_out_and_never_fails(microso
     await microsoft.connector.swap_attachments(ref, [await swap_of(microsoft, ref)], Steps())
     assert await check() is CheckStatus.PASSED
     assert await microsoft.connector.attachments_fixed() == ""
+
+
+@pytest.mark.parametrize("call", [ADD, REMOVE], ids=["add", "remove"])
+async def test_a_write_that_never_gets_an_answer_counts_as_refused_in_the_end(
+    microsoft: MicrosoftHarness, call: tuple[str, str]
+) -> None:
+    ref = microsoft.deliver(microsoft.ada, letter())
+    before = seen(microsoft, ref)
+    swap = await swap_of(microsoft, ref)
+    microsoft.emulators.world.faults.add(FaultRule(FaultKind.TIMEOUT_BEFORE, call[1], call[0], limit=None))
+
+    for _ in range(4):
+        with pytest.raises(Unavailable):
+            await microsoft.connector.swap_attachments(ref, [swap], Steps())
+    if call is ADD:
+        done = await microsoft.connector.swap_attachments(ref, [swap], Steps())
+        assert done.outcomes == (SwapOutcome.REFUSED,)
+        assert seen(microsoft, ref) == before
+        assert "5 times no answer" in await microsoft.connector.attachments_fixed()
+    else:
+        with pytest.raises(WriteNotVerified, match="shown twice"):  # nothing can be removed any more
+            await microsoft.connector.swap_attachments(ref, [swap], Steps())
+        microsoft.clear()
+        done = await microsoft.connector.swap_attachments(ref, [swap], Steps())
+        assert done.outcomes == (SwapOutcome.DONE,)
+        assert seen(microsoft, ref) == with_content(before, NEW)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import EmailMessage
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.kit.clock import utc_now
 from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.messages.options import DeliveryOptions
-from app.protection import swapping
+from app.protection import attached, swapping
 from app.protection.holding import JobTakenOver
 from app.protection.models import MessageEvent, MessageLink, MessageRow
 from app.protection.onboarding import known_checks, sufficient
@@ -560,3 +561,101 @@ async def test_where_messages_are_replaced_by_copies_the_copys_pictures_are_chan
     await restore(nordwind)
     assert attributes(nordwind) == before
     assert GATEWAY not in nordwind.readable(nordwind.people[0])[0]
+
+
+async def test_a_picture_that_would_become_too_large_is_left_and_named(
+    nordwind: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = file(picture(SECOND, scale=2))
+    await want(nordwind, qr="deface")
+    monkeypatch.setattr(attached, "MOST_BYTES_EACH", len(small))
+    before = await protect(nordwind, letter(nordwind.people[0], small))
+    row = await only(nordwind)
+    (said,) = [warning for warning in row.warnings if warning["code"] == "attachment_not_changed"]
+    assert "qr0.png: changed it would be too large" in said["message"]
+    assert attributes(nordwind) == before
+    assert (SECOND, "attachment 1", "leave") in await links(nordwind)
+
+
+async def test_of_equal_files_none_is_changed_where_not_all_were_read(
+    nordwind: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = EmailMessage()
+    raw["From"], raw["To"], raw["Subject"] = "a@sender.example", nordwind.people[0], "Twice"
+    raw.set_content("<p>Scan</p>", subtype="html")
+    for _ in range(2):
+        raw.add_attachment(CODE, "image", "png", filename="qr.png")
+    await want(nordwind, qr="deface")
+    monkeypatch.setattr(attached, "MOST_FILES", 1)
+    before = await protect(nordwind, raw.as_bytes())
+    assert attributes(nordwind) == before
+    assert codes(await only(nordwind)) >= {"attachment_not_read", "attachment_not_changed", "attachment_links_left"}
+
+    monkeypatch.setattr(attached, "MOST_FILES", 20)
+    state = nordwind.emulators.world.microsoft
+    (message,) = state.messages_of(state.person(nordwind.people[0]).id)
+    state.remove(message)
+    nordwind.deliver(nordwind.people[0], raw.as_bytes())
+    await nordwind.sync()
+    assert [read_by_zxing(each) for each in pictures(nordwind)] == [[], []]
+    await restore(nordwind)
+    assert attributes(nordwind) == before
+
+
+def _after(time: timedelta) -> datetime:
+    return utc_now() + time
+
+
+async def test_a_store_that_never_answers_to_adding_holds_back_no_mailbox(nordwind: Organisation) -> None:
+    await want(nordwind, qr="deface")
+    await nordwind.sync()
+    nordwind.emulators.world.faults.add(FaultRule(FaultKind.TIMEOUT_BEFORE, r"/attachments$", "POST", limit=None))
+    nordwind.deliver(nordwind.people[0], letter(nordwind.people[0], CODE))
+    before = attributes(nordwind)
+    for tries in range(6):
+        later = timedelta(minutes=10 * tries)  # the pause after a failure is over
+        nordwind.runtime = dataclasses.replace(nordwind.runtime, clock=partial(_after, later))
+        await nordwind.sync()
+    row = await only(nordwind)
+    assert row.state == "protected"
+    assert GATEWAY in nordwind.readable(nordwind.people[0])[0]
+    assert attributes(nordwind) == before
+    said = " ".join(warning["message"] for warning in row.warnings)
+    assert "qr0.png" in said and "no answer" in said
+    assert (TRAP, "attachment 1", "leave") in await links(nordwind)
+
+
+@pytest.mark.parametrize("link", ["https://news.example/a", "#top"], ids=["with-links", "code-alone"])
+async def test_what_stands_twice_and_cannot_go_is_said_and_given_back_later(nordwind: Organisation, link: str) -> None:
+    switches = nordwind.emulators.world.microsoft.switches
+    switches.attachments_from_received = False
+    await want(nordwind, qr="deface")
+    before = await protect(nordwind, letter(nordwind.people[0], CODE, link=link))
+    row = await only(nordwind)
+    assert row.state == "protected" and "attachment_doubtful" in codes(row)
+    assert len(pictures(nordwind)) == 2
+    switches.attachments_from_received = True
+    await restore(nordwind)
+    assert attributes(nordwind) == before
+
+
+async def test_a_message_moved_to_the_bin_while_half_is_done_is_finished_all_the_same(
+    nordwind: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await want(nordwind, qr="deface")
+    await nordwind.sync()
+    identifier = nordwind.deliver(nordwind.people[0], letter(nordwind.people[0], CODE, link="#top"))
+    before = attributes(nordwind)
+    with monkeypatch.context() as patch:
+        patch.setattr(swapping, "SwapRecorder", killed_at(AttachmentStep.VERIFIED, 0, journaled=True, error=Killed))
+        with pytest.raises(Killed):
+            await nordwind.sync()
+    state = nordwind.emulators.world.microsoft
+    person = state.person(nordwind.people[0]).id
+    state.move(state.message(person, identifier), state.folder(person, "junkemail"))
+    await nordwind.restart()
+    await nordwind.sync()
+    assert identities(attributes(nordwind)) == identities(before)
+    assert (await only(nordwind)).state == "protected"
+    await restore(nordwind)
+    assert attributes(nordwind) == before
