@@ -179,6 +179,12 @@ class Settings(BaseSettings):
     turn_days: int = Field(
         30, ge=1, description="How old mail may be that is looked through when a link turns out to be bad, in days."
     )
+    incident_days: int = Field(
+        365,
+        ge=30,
+        description="How long incidents that have ended are kept, and who received their links, in days; at least "
+        "POSTERN_TURN_DAYS. Copies in quarantine are kept until they are released.",
+    )
     service_review_days: int = Field(
         3,
         ge=0,

@@ -126,19 +126,20 @@ async def ensure_incident(
         "cause": cause,
         "evidence": [dict(item) for item in evidence][:MAX_EVIDENCE],
     }
-    made = await session.scalar(
-        insert(Incident)
-        .values(values)
-        .on_conflict_do_nothing(index_elements=["tenant_id", "kind", "subject"])
-        .returning(Incident.id)
-    )
-    found = await session.scalar(
-        select(Incident)
-        .where(Incident.tenant_id == tenant_id, Incident.kind == subject.kind, Incident.subject == subject.text)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
-    assert found is not None  # inserted or there before; nothing removes incidents
+    found: Incident | None = None
+    while found is None:  # an old one may be removed between the two statements
+        made = await session.scalar(
+            insert(Incident)
+            .values(values)
+            .on_conflict_do_nothing(index_elements=["tenant_id", "kind", "subject"])
+            .returning(Incident.id)
+        )
+        found = await session.scalar(
+            select(Incident)
+            .where(Incident.tenant_id == tenant_id, Incident.kind == subject.kind, Incident.subject == subject.text)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
     if made is not None:
         _opened(session, found, "opened", by)
         await record(session, system_actor(tenant_id, by), "incident.opened", subject.text, {"incident": found.id})

@@ -12,6 +12,7 @@ from sqlalchemy import Select, delete, func, or_, select, update
 from app.protection import feed_tasks, long_tasks, onboarding, queue, subscriptions
 from app.protection.again import Again
 from app.protection.copying import with_choice
+from app.protection.incident_retention import IN_BATCH, forget_old_incidents
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
 from app.protection.protect import STOPS_THE_MAILBOX
 from app.protection.reach import any_work, protected_mailboxes
@@ -250,7 +251,8 @@ async def probe(runtime: Runtime, tenant_id: uuid.UUID) -> None:
 
 
 async def purge(runtime: Runtime, tenant_id: uuid.UUID) -> None:
-    """Remove what has outlived its time: ended sessions, spent states, undo records past the restore period."""
+    """Remove what has outlived its time: ended sessions, spent states, undo records past the restore period, old
+    incidents."""
     now = runtime.clock()
     async with runtime.db.tenant(tenant_id) as session:
         await session.execute(delete(Session).where(Session.expires_at < now))
@@ -263,6 +265,11 @@ async def purge(runtime: Runtime, tenant_id: uuid.UUID) -> None:
             )
             .values(undo_sealed=None)
         )
+    days = max(runtime.settings.incident_days, runtime.settings.turn_days)
+    removed = IN_BATCH
+    while removed >= IN_BATCH and not runtime.stopping.is_set():
+        async with runtime.db.tenant(tenant_id) as session:
+            removed = await forget_old_incidents(session, now, days)
 
 
 HOUSEKEEPERS = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from app.verdicts.asking import target_of
+from app.verdicts.canonical import expression_digest
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.dns_lists import QUIET_SECONDS, REFUSED_SECONDS, DnsList
 from app.verdicts.sources.registry import make_signal_source
@@ -156,8 +157,22 @@ async def test_ip_addresses_are_never_asked_of_the_dbl_and_backwards_of_surbl(ma
     found = await ask(make("surbl", SURBL), "http://0x01020304/")
     assert found is not None
     assert found.code == "reported_malware"
+    assert dict(found.fields)["entry"] == "1.2.3.4"
     assert await ask(make("surbl", SURBL), "http://[2001:db8::1]/") is None
     assert zone.asked == [f"4.3.2.1.{SURBL}"]
+
+
+async def test_what_a_list_said_is_forgotten_where_somebody_knows_better(make: Make, zone: Zone) -> None:
+    source = make("surbl", SURBL)
+    for url in ("http://www.evil.example/x", "http://1.2.3.4/", "http://other.example/"):
+        assert await ask(source, url) is None
+    zone.records |= {f"evil.example.{SURBL}": ["127.0.0.8"], f"4.3.2.1.{SURBL}": ["127.0.0.16"]}
+    for expression in ("evil.example/", "1.2.3.4/"):
+        source.forget(expression_digest(expression))
+    before = len(zone.asked)
+    assert [(await ask(source, url)) is not None for url in ("http://evil.example/", "http://1.2.3.4/")] == [True, True]
+    assert await ask(source, "http://other.example/") is None
+    assert len(zone.asked) == before + 2
 
 
 async def test_a_key_stands_between_name_and_zone_and_in_no_text(make: Make, zone: Zone) -> None:
