@@ -17,10 +17,12 @@ from app.kit.crypto import KeyRing
 from app.kit.db import Database
 from app.kit.errors import Refused
 from app.protection.copying import choose_copies
+from app.protection.onboarding import checks_from_json, sufficient
+from app.protection.quarantine import request_move, request_release, run_move
 from app.protection.service import request_restore
-from app.protection.tasks import restore_mailbox
+from app.protection.tasks import probe, restore_mailbox
 from app.tenants.models import Tenant
-from connectors.base.types import Provider
+from connectors.base.types import CheckStatus, Place, Provider
 from connectors.emulators.microsoft.model import Message
 from connectors.emulators.testing import Emulators
 from tests.integration.protection.hands import Hands
@@ -245,6 +247,60 @@ async def test_a_message_with_another_one_attached_is_left_alone_and_says_why(or
     (row,) = await organisation.messages()
     assert (row.state, row.reason) == ("skipped", "not_copyable")
     assert folder(organisation, original) == "inbox"
+
+
+async def test_the_missing_permission_is_no_failed_check_any_more_once_copies_are_allowed(
+    organisation: Organisation,
+) -> None:
+    for allowed in (True, False):
+        async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+            await choose_copies(session, organisation.actor, allowed)
+        await probe(organisation.runtime, organisation.tenant_id)
+        async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+            tenant = await session.get_one(Tenant, organisation.tenant_id)
+            checks = checks_from_json(tenant.checks)
+        (advanced,) = (check for check in checks if check.key == "mail_advanced")
+        assert advanced.status is (CheckStatus.SKIPPED if allowed else CheckStatus.FAILED)
+        assert sufficient(checks) is allowed
+        assert tenant.status == "active"
+
+
+async def test_quarantine_and_release_work_on_the_copy(organisation: Organisation) -> None:
+    (ada, _) = organisation.people
+    original = organisation.deliver(ada, mail(ada))
+    await organisation.sync()
+    (row,) = await organisation.messages()
+    mailbox = await organisation.mailbox_id(ada)
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        move_id = await request_move(session, organisation.actor, row.id, Place.QUARANTINE, "because")
+    await run_move(organisation.runtime, organisation.tenant_id, mailbox, move_id)
+    assert organisation.readable(ada) == []
+    await organisation.sync()
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await request_release(session, organisation.actor, move_id)
+    await run_move(organisation.runtime, organisation.tenant_id, mailbox, move_id)
+    await organisation.sync()
+
+    assert folder(organisation, row.current_id) == "inbox"
+    assert folder(organisation, original) == "deleteditems"
+    (text,) = organisation.readable(ada)
+    assert f"{GATEWAY}/l/news.example/" in text
+
+
+async def test_older_mail_is_replaced_by_copies_too_and_no_copy_is_taken_for_mail(organisation: Organisation) -> None:
+    (ada, _) = organisation.people
+    for number in range(5):
+        organisation.deliver(ada, mail(ada, f"old {number}", n=number))
+    await organisation.sync()
+    Hands(organisation).expire_cursor(ada)
+    await organisation.sync()
+    await organisation.sync()
+
+    rows = await organisation.messages()
+    assert len(rows) == 5
+    assert {row.state for row in rows} == {"protected"}
+    assert len(organisation.readable(ada)) == 5
+    assert len(organisation.emulators.world.microsoft.messages) == 10
 
 
 async def test_at_gmail_there_is_nothing_to_choose(organisation: Organisation) -> None:
