@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from app.console.text import N_
+from app.kit.i18n import N_
 
 ACTS = {
+    "alerts.changed": N_("Alerts by mail changed"),
     "backfill.cancelled": N_("Going through older mail cancelled"),
     "backfill.requested": N_("Older mail to be gone through"),
     "consent.granted": N_("Access granted"),

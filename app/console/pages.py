@@ -18,8 +18,8 @@ from markupsafe import Markup
 from app.console.access import Visitor, visitor_locale
 from app.console.deps import ConsoleDeps
 from app.console.speech import Speech
-from app.console.text import N_, split_url, time_tag, visible
-from app.kit.i18n import LOCALES
+from app.console.text import split_url, time_tag, visible
+from app.kit.i18n import LOCALES, N_
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import Permission
 

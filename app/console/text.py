@@ -16,11 +16,6 @@ _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
 _JOINERS = {"\u200c", "\u200d"}
 
 
-def N_(text: str) -> str:
-    """Mark a text for the catalogue without translating it yet."""
-    return text
-
-
 def visible(text: object, limit: int = 300) -> str:
     """The text with every invisible or direction-changing character shown as its code point.
 

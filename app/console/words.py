@@ -6,7 +6,7 @@ English is the source text; the catalogue ``console`` holds German and Japanese.
 from __future__ import annotations
 
 from app.console.audit_words import ACTORS, ACTS, FACTS, FAILURES, PLAIN
-from app.console.text import N_
+from app.kit.i18n import N_
 
 LEVELS = {
     "clean": N_("No threat found"),
@@ -183,6 +183,8 @@ INCIDENT_EVENTS = {
     "false_positive": N_("A mistake: allowed from now on"),
     "alerted": N_("The webhook was told"),
     "alert_failed": N_("The webhook could not be told"),
+    "mailed": N_("Administrators were told by mail"),
+    "mail_failed": N_("Administrators could not be told by mail"),
 }
 OUTCOMES = {
     "redirect": N_("the link opens"),
@@ -249,6 +251,12 @@ SOURCE_STATES = {
     "held": N_("Held for review"),
     "off": N_("Off"),
 }
+MAILS = {
+    "incident": N_("A dangerous link"),
+    "stopped": N_("Protection stopped"),
+    "test": N_("Test mail"),
+}
+MAIL_STATES = {"waiting": N_("Waiting"), "sent": N_("Sent"), "failed": N_("Given up")}
 TABLES = {
     "source": SOURCE_STATES,
     "act": ACTS,
@@ -263,6 +271,8 @@ TABLES = {
     "incident_kind": INCIDENT_KINDS,
     "incident_wanted": INCIDENT_WANTED,
     "incident_event": INCIDENT_EVENTS,
+    "mail": MAILS,
+    "mail_state": MAIL_STATES,
     "copy": COPY_NOTES,
     "outcome": OUTCOMES,
     "what_if": WHAT_IF,

@@ -24,6 +24,11 @@ _RANGE_RE = re.compile(r"\s*([A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8})*|\*)\s*(?:;\s*q\
 _MAX_RANGES = 20
 
 
+def N_(text: str) -> str:
+    """Mark a text for the catalogue without translating it yet."""
+    return text
+
+
 class Translator:
     """One language of one domain.
 

@@ -8,6 +8,7 @@ import procrastinate
 
 from app.protection import queue
 from app.protection.backfill_work import backfill_mailbox, take_up_backfills
+from app.protection.mail_alerts import send_mails, take_up_mails
 from app.protection.offboarding import drain_mailbox, offboard_step, take_up_offboarding
 from app.protection.quarantine import run_move, take_up_moves
 from app.protection.restore import take_up_restores
@@ -54,10 +55,15 @@ def register(app: procrastinate.App, runtime: Runtime, retry: procrastinate.Base
     async def alert(tenant_id: str, incident_id: int) -> None:
         await send_alert(runtime, uuid.UUID(tenant_id), incident_id)
 
+    @app.task(name=queue.MAIL, retry=retry)
+    async def mail(tenant_id: str) -> None:
+        await send_mails(runtime, uuid.UUID(tenant_id))
+
 
 async def take_up(runtime: Runtime, tenant_id: uuid.UUID) -> None:
     """Defer the next step of whatever is under way: a job that was lost is found again."""
     await take_up_restores(runtime, tenant_id)
     await take_up_backfills(runtime, tenant_id)
     await take_up_moves(runtime, tenant_id)
+    await take_up_mails(runtime, tenant_id)
     await take_up_offboarding(runtime, tenant_id)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -36,6 +37,7 @@ OFFBOARD = "offboarding.tenant"
 REFRESH = "mailboxes.refresh"
 TURN = "tenant.turn"
 ALERT = "incident.alert"
+MAIL = "alert.mail"
 
 RESTORE_PRIORITY = 20
 NOTIFIED_PRIORITY = 10
@@ -128,39 +130,39 @@ FROM sooner
 """)
 # What waits for its time (a next try) is done at once when the provider says that there is something new.
 
+# Names of waiting jobs are given as values, not put together in the statement: so they are looked up in the index of
+# waiting jobs, or found in one pass over it. As an expression each was compared with every job that waits: 4.5 ms for
+# ten names beside five hundred jobs in place of 0.3.
 # Names in here are qualified: a bare "id" below NOT EXISTS would be the waiting job's own.
-_DEFER_SYNCS = text(f"""
+_WAITING = """waiting AS MATERIALIZED (
+    SELECT job.queueing_lock FROM procrastinate_jobs job
+    WHERE job.status = 'todo' AND job.queueing_lock = ANY(%(names)s::text[])
+)"""
+
+_DEFER_SYNCS = f"""
+WITH {_WAITING}
 SELECT procrastinate_defer_jobs_v1(array_agg(
-    ROW(:queue, '{SYNC}', 0, 'mailbox:' || :tenant || ':' || due.mailbox,
-        'sync:mailbox:' || :tenant || ':' || due.mailbox,
-        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', due.mailbox), NULL)::procrastinate_job_to_defer_v1
-)) FROM unnest(CAST(:ids AS bigint[])) AS due(mailbox)
-WHERE NOT EXISTS (
-    SELECT 1 FROM procrastinate_jobs waiting
-    WHERE waiting.queueing_lock = 'sync:mailbox:' || :tenant || ':' || due.mailbox AND waiting.status = 'todo'
-)
+    ROW(%(queue)s::text, '{SYNC}', 0, due.lock, due.name,
+        jsonb_build_object('tenant_id', %(tenant)s::text, 'mailbox_id', due.mailbox),
+        NULL)::procrastinate_job_to_defer_v1
+)) FROM unnest(%(ids)s::bigint[], %(locks)s::text[], %(names)s::text[]) AS due(mailbox, lock, name)
+WHERE NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.queueing_lock = due.name)
 HAVING count(*) > 0
-""")  # noqa: S608  # the only thing filled in is a constant of this module
+"""  # noqa: S608  # the only things filled in are constants of this module
 
 _DEFER_NOTIFIED = f"""
-WITH sooner AS (
+WITH {_WAITING}, sooner AS (
     UPDATE procrastinate_jobs SET scheduled_at = NULL, priority = greatest(priority, {NOTIFIED_PRIORITY})
-    WHERE queueing_lock = ANY(
-        SELECT 'sync:mailbox:' || %(tenant)s::text || ':' || mailbox FROM unnest(%(ids)s::bigint[]) AS mailbox)
+    WHERE queueing_lock = ANY(%(names)s::text[])
       AND status = 'todo' AND (scheduled_at > now() OR priority < {NOTIFIED_PRIORITY})
     RETURNING id
 ), made AS (
     SELECT procrastinate_defer_jobs_v1(array_agg(
-        ROW(%(queue)s::text, '{SYNC}', {NOTIFIED_PRIORITY}, 'mailbox:' || %(tenant)s::text || ':' || due.mailbox,
-            'sync:mailbox:' || %(tenant)s::text || ':' || due.mailbox,
+        ROW(%(queue)s::text, '{SYNC}', {NOTIFIED_PRIORITY}, due.lock, due.name,
             jsonb_build_object('tenant_id', %(tenant)s::text, 'mailbox_id', due.mailbox),
             NULL)::procrastinate_job_to_defer_v1
-    )) AS ids FROM unnest(%(ids)s::bigint[]) AS due(mailbox)
-    WHERE NOT EXISTS (
-        SELECT 1 FROM procrastinate_jobs waiting
-        WHERE waiting.queueing_lock = 'sync:mailbox:' || %(tenant)s::text || ':' || due.mailbox
-          AND waiting.status = 'todo'
-    )
+    )) AS ids FROM unnest(%(ids)s::bigint[], %(locks)s::text[], %(names)s::text[]) AS due(mailbox, lock, name)
+    WHERE NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.queueing_lock = due.name)
     HAVING count(*) > 0
 )
 SELECT (SELECT count(*) FROM made),
@@ -169,13 +171,24 @@ SELECT (SELECT count(*) FROM made),
 """  # noqa: S608  # the only things filled in are constants of this module
 
 
+def _looks(tenant_id: uuid.UUID, mailbox_ids: list[int]) -> dict[str, Any]:
+    """Values of the statements above; their names are those of :func:`defer_sync`."""
+    locks = [mailbox_lock(tenant_id, mailbox_id) for mailbox_id in mailbox_ids]
+    return {
+        "queue": tenant_queue(tenant_id),
+        "tenant": str(tenant_id),
+        "ids": mailbox_ids,
+        "locks": locks,
+        "names": [f"sync:{lock}" for lock in locks],
+    }
+
+
 def notified(tenant_id: uuid.UUID, mailbox_ids: list[int]) -> Statement:
     """Looks at mailboxes of which the provider says that something is new, those first that wait already.
 
     Where one of them is deferred at the same instant it fails with ``IntegrityError``, and can be run again.
     """
-    values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": mailbox_ids}
-    return Statement(_DEFER_NOTIFIED, values)
+    return Statement(_DEFER_NOTIFIED, _looks(tenant_id, mailbox_ids))
 
 
 _DEFER_SYNC_AT = f"""
@@ -220,29 +233,25 @@ async def run_with_looks(db: Database, tenant_id: uuid.UUID, *statements: Statem
                 raise
 
 
-_DEFER_SUBSCRIBES = text(f"""
+_DEFER_SUBSCRIBES = f"""
+WITH {_WAITING}
 SELECT procrastinate_defer_jobs_v1(array_agg(
-    ROW(:queue, '{SUBSCRIBE}', -5, 'subscription:' || :tenant || ':' || due.mailbox,
-        '{SUBSCRIBE}:' || :tenant || ':' || due.mailbox,
-        jsonb_build_object('tenant_id', :tenant, 'mailbox_id', due.mailbox), now() + due.after * interval '1 second'
-    )::procrastinate_job_to_defer_v1
-)) FROM unnest(CAST(:ids AS bigint[]), CAST(:seconds AS float8[])) AS due(mailbox, after)
-WHERE NOT EXISTS (
-    SELECT 1 FROM procrastinate_jobs waiting
-    WHERE waiting.queueing_lock = '{SUBSCRIBE}:' || :tenant || ':' || due.mailbox AND waiting.status = 'todo'
-)
+    ROW(%(queue)s::text, '{SUBSCRIBE}', -5, due.lock, due.name,
+        jsonb_build_object('tenant_id', %(tenant)s::text, 'mailbox_id', due.mailbox),
+        now() + due.after * interval '1 second')::procrastinate_job_to_defer_v1
+)) FROM unnest(%(ids)s::bigint[], %(seconds)s::float8[], %(locks)s::text[], %(names)s::text[])
+    AS due(mailbox, after, lock, name)
+WHERE NOT EXISTS (SELECT 1 FROM waiting WHERE waiting.queueing_lock = due.name)
 HAVING count(*) > 0
-""")  # noqa: S608  # the only thing filled in is a constant of this module
+"""  # noqa: S608  # the only things filled in are constants of this module
 
 
 async def defer_syncs(db: Database, tenant_id: uuid.UUID, mailbox_ids: list[int]) -> None:
     """Look at many mailboxes; those with a job waiting are left out."""
     for start in range(0, len(mailbox_ids), _BATCH):
         chunk = mailbox_ids[start : start + _BATCH]
-        values = {"queue": tenant_queue(tenant_id), "tenant": str(tenant_id), "ids": chunk}
         try:
-            async with db.tenant(tenant_id) as session:
-                await session.execute(_DEFER_SYNCS, values)
+            await db.at_once(tenant_id, Statement(_DEFER_SYNCS, _looks(tenant_id, chunk)))
         except IntegrityError:
             # One of them was deferred at the same instant: one by one, each coalesces by itself.
             for mailbox_id in chunk:
@@ -259,9 +268,10 @@ async def defer_subscribes(db: Database, tenant_id: uuid.UUID, due: list[tuple[i
             "tenant": str(tenant_id),
             "ids": [mailbox_id for mailbox_id, _ in chunk],
             "seconds": [seconds for _, seconds in chunk],
+            "locks": [subscription_lock(tenant_id, mailbox_id) for mailbox_id, _ in chunk],
+            "names": [f"{SUBSCRIBE}:{tenant_id}:{mailbox_id}" for mailbox_id, _ in chunk],
         }
-        async with db.tenant(tenant_id) as session:
-            await session.execute(_DEFER_SUBSCRIBES, values)
+        await db.at_once(tenant_id, Statement(_DEFER_SUBSCRIBES, values))
 
 
 async def defer_switch(session: AsyncSession, tenant_id: uuid.UUID, mailbox_id: int, *, on: bool) -> bool:
@@ -404,6 +414,21 @@ async def defer_alert(
         queue=BY_THE_CLOCK,
         lock=name,
         queueing_lock=name,
+        at=at,
+    )
+
+
+async def defer_mail(session: AsyncSession, tenant_id: uuid.UUID, *, at: datetime | None = None) -> bool:
+    """Send a tenant's mails to administrators that are due."""
+    lock = f"mail:{tenant_id}"
+    return await defer(
+        session,
+        MAIL,
+        {"tenant_id": str(tenant_id)},
+        queue=BY_THE_CLOCK,
+        lock=lock,
+        # A try put off must not stand in the way of a mail that is wanted now.
+        queueing_lock=lock if at is None else f"{lock}:later",
         at=at,
     )
 

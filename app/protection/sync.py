@@ -18,6 +18,7 @@ from app.audit.service import record
 from app.kit.at_once import Statement, statement
 from app.protection import journal
 from app.protection.batch import Turn, protect_all, protect_page
+from app.protection.mail_alerts import mail_of_stop
 from app.protection.models import MailboxRow
 from app.protection.opening import read_mailbox
 from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, protect_one
@@ -294,4 +295,5 @@ async def stop_tenant(runtime: Runtime, tenant_id: uuid.UUID, status: str, error
         await record(
             session, system_actor(tenant_id, "Postern"), f"tenant.{status}", tenant.name, {"error": error[:500]}
         )
+        await mail_of_stop(session, tenant, runtime.clock())
     log.warning("tenant.stopped", tenant=str(tenant_id), status=status)

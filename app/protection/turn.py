@@ -41,6 +41,7 @@ from app.protection.incidents import (
     ensure_incident,
     on_a_services_word,
 )
+from app.protection.mail_alerts import mail_of_incident
 from app.protection.models import MessageLink, MessageMove, MessageRow
 from app.protection.quarantine import request_move, request_release
 from app.protection.queue import defer_alert, defer_turn
@@ -412,6 +413,7 @@ async def tell(session: AsyncSession, tenant_id: uuid.UUID) -> None:
     due = await session.scalars(select(Incident.id).where(Incident.alerted < Incident.alerts, Incident.searched))
     for incident_id in list(due):
         await defer_alert(session, tenant_id, incident_id)
+        await mail_of_incident(session, tenant_id, incident_id)
 
 
 async def take_up_turn(runtime: Runtime, tenant_id: uuid.UUID) -> None:

@@ -141,6 +141,8 @@ ENDPOINTS = [
     post("/settings/logo/remove", CONFIGURE),
     post("/settings/delivery", CONFIGURE, suspicious="redact", qr="deface"),
     post("/settings/copies", CONFIGURE, copies="true"),
+    post("/settings/alerts", CONFIGURE, recipients="soc@nordwind.example", locale="de"),
+    post("/settings/alerts/test", CONFIGURE),
     post("/settings/domains/{name}", CONFIGURE, names="name", protected="true"),
     get("/my-clicks", ALL),
     get("/api/v1/session", ALL),
@@ -193,7 +195,10 @@ async def make_estate(console: Console) -> Estate:
     report_id, user_id = uuid.uuid4(), uuid.uuid4()
     async with console.database.tenant(tenant_id) as session:
         tenant = await session.get_one(Tenant, tenant_id)
-        tenant.settings = {"gateway": {"words": {"logo": base64.b64encode(PIXEL).decode()}}}
+        tenant.settings = {
+            "gateway": {"words": {"logo": base64.b64encode(PIXEL).decode()}},
+            "mail": {"recipients": ["soc@nordwind.example"]},
+        }
         mailbox = MailboxRow(
             tenant_id=tenant_id, external_id="box", address="ada@nordwind.example", domain="nordwind.example"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.console.routes.alerts import router as alerts_router
 from app.console.routes.api import API_ROUTERS
 from app.console.routes.audit import router as audit_router
 from app.console.routes.backfill import router as backfill_router
@@ -42,6 +43,7 @@ ROUTERS = (
     people_router,
     audit_router,
     settings_router,
+    alerts_router,
     my_clicks_router,
     *API_ROUTERS,
 )

@@ -19,6 +19,7 @@ from app.messages.options import DeliveryOptions, OptionError
 from app.policy.service import notify_policy
 from app.protection import service
 from app.protection.copying import choose_copies, copies_chosen, may_choose
+from app.protection.mail_alerts import MailPolicy, latest_mails, mail_server
 from app.protection.plan import change_options, load_options
 from app.tenants.accounts import LEVEL_CHOICES, ClickPages, change_click_pages, change_logo, logo_of, set_own_locale
 from app.tenants.actor import Permission
@@ -31,11 +32,13 @@ router = APIRouter(include_in_schema=False)
 @router.get("/settings")
 async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Response:
     """What this person may set."""
-    domains, delivery = [], DeliveryOptions()
+    domains, delivery, mails = [], DeliveryOptions(), []
     if visitor.actor.can(Permission.VIEW_TENANT):
         async with visitor.work() as session:
             domains = await list_domains(session, visitor.actor)
             delivery = await load_options(session)
+            if visitor.actor.can(Permission.CONFIGURE):
+                mails = list(await latest_mails(session, visitor.actor))
     pages = ClickPages.of(visitor.tenant)
     return render(
         request,
@@ -50,6 +53,9 @@ async def settings(request: Request, deps: Deps, visitor: OwnClicksViewer) -> Re
         copies=copies_chosen(visitor.tenant.settings),
         level_choices=LEVEL_CHOICES,
         max_level_from=MAX_LEVEL_FROM,
+        mail_policy=MailPolicy.of(visitor.tenant),
+        mail_configured=mail_server(deps.settings) is not None,
+        mails=mails,
     )
 
 

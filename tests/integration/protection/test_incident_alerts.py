@@ -11,14 +11,10 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from sqlalchemy import select
 
 from app.bootstrap import LoadedProviders
@@ -35,6 +31,7 @@ from app.protection.turn_match import Subject
 from app.settings import Settings
 from app.tenants.actor import cli_actor
 from app.tenants.models import Tenant
+from tests.integration.protection.certificates import make_certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -75,26 +72,10 @@ class Receiver:
 
 @asynccontextmanager
 async def receiver(folder: Path) -> AsyncIterator[Receiver]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAME)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(NAME)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public = folder / "public.pem"
-    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private = folder / "private.pem"
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    certificate = make_certificate(folder, NAME)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(public, private)
-    made = Receiver(public)
+    context.load_cert_chain(certificate)
+    made = Receiver(certificate)
     server = await asyncio.start_server(made.handle, "127.0.0.1", 0, ssl=context)
     made.port = server.sockets[0].getsockname()[1]
     try:

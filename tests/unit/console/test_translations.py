@@ -25,7 +25,7 @@ MODULES = [
         APP / "protection" / f"{name}.py"
         for name in (
             *("onboarding", "choosing", "copying", "roster", "backfill", "quarantine", "offboarding"),
-            *("retry", "incidents"),
+            *("retry", "incidents", "mail_alerts", "mail_words"),
         )
     ),
 ]
