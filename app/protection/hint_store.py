@@ -53,7 +53,7 @@ _NOT_FOR_EVER = statement("SET LOCAL statement_timeout TO '2500ms'")
 _COUNT_SECONDS = 0.25
 """Counts of what was taken are written so often: nobody's answer waits for them."""
 
-_NOTIFIED_AT = "UPDATE mailboxes SET last_notified_at = %s WHERE tenant_id = %s AND id = ANY(%s)"
+_NOTIFIED_AT = "UPDATE mailboxes SET last_notified_at = %s WHERE tenant_id = %s AND id = ANY(%s::bigint[])"
 
 _FIND = """
 SELECT asked.id, found.tenant_id, found.mailbox_id, found.secret_sealed
