@@ -5,8 +5,8 @@ For tenants whose administrator chose this, where Graph refuses to change the bo
 WRITTEN (the copy exists), VERIFIED (it was read back and is right), REMOVED (the original is in the bin). The dangers,
 and what is done about each:
 
-* *A creation may have taken effect although no answer came.* It is never repeated blindly: the mailbox is searched for
-  our marker first (:mod:`connectors.microsoft.copy_search`).
+* *A creation may have taken effect although no answer came.* It is never repeated blindly: the messages received
+  in the same second are searched for our marker first (:mod:`connectors.microsoft.copy_search`).
 * *Exchange may make a draft of it*: that a copy can be created as received mail is practice, not promise. Then the copy
   goes, the original stays, and writing stops for the tenant, as without the choice.
 * *The user acts meanwhile.* The original is read again just before it goes; its folder, read state, flag, categories

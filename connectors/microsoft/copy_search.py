@@ -5,19 +5,24 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from connectors.base.errors import MessageGone
 from connectors.base.types import BodyContent, CopyMark, FetchedMessage, Mailbox, MessageRef, Replacement
 from connectors.base.verify import Verification, verify_body
 from connectors.microsoft import folders as names
 from connectors.microsoft import marks
 from connectors.microsoft.client import GraphClient
 from connectors.microsoft.copy_parts import EXPAND, SELECT
-from connectors.microsoft.fetch import body_content, extended, parse_time
+from connectors.microsoft.fetch import body_content, extended, extended_properties, parse_time
 from connectors.microsoft.folders import FolderBook
 from connectors.microsoft.marks import MarkKeys
 
 _REMEMBERED = 10_000
+_LOOK = ["id", "parentFolderId", "createdDateTime", "internetMessageId"]
+_MARKED = extended_properties(marks.COPY, marks.ORIGINAL, marks.WRITE)
+_LOOKING = "looking for an earlier copy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +117,9 @@ class CopySearch:
         for message in await self._candidates(target):
             if not was_in_bin and await self.in_bin(target.mailbox, message):
                 continue
-            right = message.get("isDraft") is not True and target.compare(message).ok
-            if found is None and right:
-                found = message
+            whole = await self._read(target, str(message["id"])) if found is None else None
+            if whole is not None and whole.get("isDraft") is not True and target.compare(whole).ok:
+                found = whole
             elif target.change.mark:
                 superfluous.append(str(message["id"]))
         return found, superfluous
@@ -131,34 +136,58 @@ class CopySearch:
 
     async def _candidates(self, target: Target) -> list[dict[str, Any]]:
         original = target.original
+        seen = await self._alike(target)
         if target.change.mark:
-            tags = self._keys.tags(target.mailbox.id, original.ref.id)
-            any_of = (
-                f"singleValueExtendedProperties/any(ep: ep/id eq '{marks.COPY}' and ep/value eq '{tag}')"
-                for tag in tags
-            )
-            seen = await self._ask(target.mailbox, " or ".join(any_of))
             return [message for message in seen if self.is_ours(target, message)]
-        if not original.internet_message_id:
-            return []
-        quoted = original.internet_message_id.replace("'", "''")
-        seen = await self._ask(target.mailbox, f"internetMessageId eq '{quoted}'")
         replaced = next((message for message in seen if message.get("id") == original.ref.id), None)
         since = parse_time(replaced.get("createdDateTime")) if replaced is not None else None
+        if since is None or not original.internet_message_id:
+            return []
         return [
             message
             for message in seen
             if message.get("id") != original.ref.id
+            and message.get("internetMessageId") == original.internet_message_id
             and self._mark_of(target.mailbox, message) is None
             and (made := parse_time(message.get("createdDateTime"))) is not None
-            and since is not None
             and made >= since
         ]
 
-    async def _ask(self, mailbox: Mailbox, condition: str) -> list[dict[str, Any]]:
-        info = self._client.requests.messages_where(mailbox.id, condition, SELECT, EXPAND)
-        reply = await self._client.call(info, mailbox=mailbox.id, read=True, what="looking for an earlier copy")
-        return [message for message in reply.values if isinstance(message.get("id"), str)]
+    async def _alike(self, target: Target) -> list[dict[str, Any]]:
+        """Messages of all folders received in the same second, which is what a copy has in common with its original.
+
+        A filter on an extended property would name the copies alone, but nothing says that Exchange has an index for
+        one: it may read the whole mailbox. There is one for the time of receipt.
+        """
+        received = target.original.received_at
+        if received is None:
+            return []
+        first = received.astimezone(UTC).replace(microsecond=0)
+        span = f"receivedDateTime ge {_stamp(first)} and receivedDateTime lt {_stamp(first + timedelta(seconds=1))}"
+        mailbox = target.mailbox.id
+        found: list[dict[str, Any]] = []
+        info = self._client.requests.messages_where(mailbox, span, _LOOK, _MARKED)
+        while True:
+            reply = await self._client.call(info, mailbox=mailbox, read=True, what=_LOOKING)
+            found.extend(message for message in reply.values if isinstance(message.get("id"), str))
+            link = reply.data.get("@odata.nextLink")
+            if not isinstance(link, str):
+                return found
+            info = self._client.follow(link)
+
+    async def _read(self, target: Target, identity: str) -> dict[str, Any] | None:
+        info = self._client.requests.message(target.mailbox.id, identity, SELECT, EXPAND)
+        try:
+            reply = await self._client.call(
+                info, mailbox=target.mailbox.id, read=True, what=_LOOKING, about_message=True
+            )
+        except MessageGone:
+            return None
+        return reply.data
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat() + "Z"
 
 
 def as_ref(target: Target, identity: str) -> MessageRef:

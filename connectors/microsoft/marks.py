@@ -3,8 +3,8 @@
 Three named extended properties, set when a copy is created (later they could only be changed with
 ``Mail-Advanced.ReadWrite.All``, https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-post-singlevalueextendedproperties):
 
-* ``PosternCopy``: an HMAC-SHA256 over the mailbox and the original's id, in hexadecimal digits, since Graph compares
-  values without regard to case. Copies are searched for by it.
+* ``PosternCopy``: an HMAC-SHA256 over the mailbox and the original's id, in hexadecimal digits: it proves that
+  the copy is ours.
 * ``PosternOriginal``: the original's id, which the HMAC proves.
 * ``PosternWrite``: random for every write, so that two copies of one message can be told from one copy that its owner
   duplicated.

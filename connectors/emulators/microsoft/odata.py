@@ -16,8 +16,6 @@ Getter = Callable[[str], object]
 """Gives the value of a property path such as ``from/emailAddress/address``."""
 Predicate = Callable[[Getter], bool]
 
-EXTENDED = "singleValueExtendedProperties"
-
 _TOKEN = re.compile(
     r"\s*(?:(?P<string>'(?:[^']|'')*')|(?P<punct>[(),])|(?P<word>[^\s(),']+))",
 )
@@ -99,8 +97,6 @@ class _Parser:
         word = self._next()
         if word.lower() in ("startswith", "endswith", "contains"):
             return self._function(word.lower())
-        if word.lower() == f"{EXTENDED.lower()}/any":
-            return self._any_extended()
         name = self._property(word)
         operator = self._next().lower()
         if operator not in _COMPARE:
@@ -123,35 +119,6 @@ class _Parser:
             if function == "endswith":
                 return value.endswith(wanted)
             return wanted in value
-
-        return decide
-
-    def _any_extended(self) -> Predicate:
-        """``singleValueExtendedProperties/any(ep: ep/id eq '<id>' and ep/value eq '<value>')``.
-
-        "Get singleValueLegacyExtendedProperty" (https://learn.microsoft.com/graph/api/singlevaluelegacyextendedproperty-get):
-        values compare without regard to case.
-        """
-        self._expect("(")
-        variable = self._next().removesuffix(":")
-        wanted: dict[str, str] = {}
-        while True:
-            path, operator, literal = self._next(), self._next().lower(), self._next()
-            if path not in (f"{variable}/id", f"{variable}/value") or operator != "eq" or not literal.startswith("'"):
-                raise _filter_error(self._text)
-            wanted[path.rpartition("/")[2]] = literal[1:-1].replace("''", "'")
-            if not self._take_word("and"):
-                break
-        self._expect(")")
-        if set(wanted) != {"id", "value"}:
-            raise _filter_error(self._text)
-        self.seen.append(EXTENDED)
-        identity, value = short_property(wanted["id"]), wanted["value"].lower()
-
-        def decide(get: Getter) -> bool:
-            held = get(EXTENDED)
-            pairs = held.items() if isinstance(held, Mapping) else ()
-            return any(short_property(str(name)) == identity and str(each).lower() == value for name, each in pairs)
 
         return decide
 

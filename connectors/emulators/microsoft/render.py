@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from connectors.emulators.microsoft import bodies, ids
 from connectors.emulators.microsoft.model import Address, Attachment, Folder, Group, Message, Person, Tenant
-from connectors.emulators.microsoft.odata import EXTENDED, short_property, split_expand
+from connectors.emulators.microsoft.odata import short_property, split_expand
 from connectors.emulators.microsoft.state import MicrosoftState
 
 Json = dict[str, object]
@@ -320,8 +320,6 @@ def getter(message: Message) -> Callable[[str], object]:
     """Property values of a message for filters."""
 
     def get(name: str) -> object:
-        if name == EXTENDED:
-            return message.extended
         return SORTABLE[name](message)
 
     return get
