@@ -24,6 +24,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from prometheus_client import Counter
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -53,6 +54,11 @@ AGES: Final = tuple(
 service's notice hours later."""
 HOLD: Final = timedelta(hours=1)
 """How long a place is held for a service that does not answer."""
+LINKS: Final = Counter(
+    "postern_service_review_links_total",
+    "Delivered links that services were asked about again: asked, of these missed (no answer) and reported.",
+    ["outcome"],
+)
 TOLD_AGAIN: Final = timedelta(hours=1)
 RUN_SECONDS: Final = 45.0
 LINKS_PER_RUN: Final = 3_000
@@ -192,6 +198,12 @@ class ServiceReview:
         done.asked += answers.asked
         done.missed += answers.missed
         done.reported += len(answers.found)
+        for outcome, number in (
+            ("asked", answers.asked),
+            ("missed", answers.missed),
+            ("reported", len(answers.found)),
+        ):
+            LINKS.labels(outcome).inc(number)
         return len(links) >= LINKS_PER_STEP and not waits
 
     async def _links(self, session: AsyncSession, age: timedelta, seen_to: int, now: datetime) -> Sequence[Link]:

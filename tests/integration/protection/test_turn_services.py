@@ -122,7 +122,9 @@ async def test_a_site_that_a_service_reports_after_delivery_turns(
     assert (await clicks.ask([BAD], 30.0)).signals == ()  # it remembers the answer
 
     await pass_time(organisation, hours=1)
+    counted = turn_services.LINKS.labels("reported")._value.get()
     assert await review(organisation) == Reviewed(asked=1, reported=1)
+    assert turn_services.LINKS.labels("reported")._value.get() == counted + 1
     (incident,) = await rows(organisation, Incident)
     assert (incident.kind, incident.subject, incident.cause, incident.messages) == (
         "listed", "evil.example/", "service", 2,
