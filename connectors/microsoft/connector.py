@@ -38,7 +38,7 @@ from connectors.microsoft.attachments import AttachmentDesk, read_file
 from connectors.microsoft.changes import ChangeReader
 from connectors.microsoft.client import GraphClient, token_claims
 from connectors.microsoft.config import MicrosoftConfig
-from connectors.microsoft.copies import AlreadyInPlace, Copier
+from connectors.microsoft.copies import AlreadyInPlace, Copier, CopyGone
 from connectors.microsoft.errors import MAIL_ADVANCED, MAX_REQUEST_BYTES
 from connectors.microsoft.folders import FolderBook
 from connectors.microsoft.marks import MarkKeys
@@ -173,9 +173,16 @@ class MicrosoftConnector:
         if not change.mark and change.original.copy is not None:
             return await copier.bring_back(change, idempotency_key, record, resume)
         if resume is not None and resume.new_id != ref.id:
-            return await copier.run(change, idempotency_key, record, resume)
+            try:
+                return await copier.run(change, idempotency_key, record, resume, anew=change.copy_if_refused)
+            except CopyGone:
+                resume = None
         if not change.copy_if_refused or resume is not None:
-            return await replace.replace_body(self._client, change, record, resume)
+            try:
+                return await replace.replace_body(self._client, change, record, resume)
+            except PermissionMissing:
+                await copier.withdraw_left(change, idempotency_key)  # of a time when copies were allowed
+                raise
         if not await self._is_refused():
             try:
                 return await replace.replace_body(self._client, change, record)

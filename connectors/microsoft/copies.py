@@ -70,7 +70,7 @@ class AlreadyInPlace(Exception):
     """The message holds the new body itself: an earlier try changed it in place. Nothing is to be copied."""
 
 
-class _CopyGone(Exception):
+class CopyGone(Exception):
     """The copy is not (any more) one that can take the original's place: write another."""
 
 
@@ -91,12 +91,26 @@ class Copier:
         self._carries = True
 
     async def run(
-        self, change: Replacement, idempotency_key: str, record: Recorder, resume: ReplaceState | None
+        self,
+        change: Replacement,
+        idempotency_key: str,
+        record: Recorder,
+        resume: ReplaceState | None,
+        *,
+        anew: bool = True,
     ) -> ReplaceResult:
         """See :meth:`connectors.base.protocol.MailboxConnector.replace`.
 
+        Args:
+            change: See there.
+            idempotency_key: See there.
+            record: See there.
+            resume: See there.
+            anew: Whether another copy may be made where that of an earlier try is not to be used.
+
         Raises:
             AlreadyInPlace: See there.
+            CopyGone: It is not to be used, and there may be no other.
             NotCopyable: A copy would lose something attached; nothing was written.
         """
         if not isinstance(change.content, BodyContent) or not isinstance(change.original.content, BodyContent):
@@ -104,12 +118,13 @@ class Copier:
         target = Target(change, change.content, idempotency_key)
         try:
             return await self._steps(target, record, resume)
-        except _CopyGone:
+        except CopyGone:
             # The copy of an earlier try is gone, withdrawn or outdated, the original still there: once more.
-            pass
+            if not anew:
+                raise
         try:
             return await self._steps(target, record, None)
-        except _CopyGone:
+        except CopyGone:
             raise WriteNotVerified("The copy disappears as soon as it is written; the original was kept.") from None
 
     async def _steps(self, target: Target, record: Recorder, state: ReplaceState | None) -> ReplaceResult:
@@ -158,9 +173,11 @@ class Copier:
             raise VersionConflict(
                 "The message's body is not the one that was transformed any more; nothing was written."
             )
-        known = await self._book.well_known(ref.mailbox.id)
         folder = str(source.get("parentFolderId") or "")
-        if folder not in target.original.places and known.name_of(folder) in (names.DELETED, names.JUNK):
+        place = "" if folder in target.original.places else await self._book.name_of(ref.mailbox.id, folder)
+        if place == names.RECOVERABLE:
+            raise MessageGone("The user deleted the message; nothing was written.")
+        if place in (names.DELETED, names.JUNK):
             raise VersionConflict("The user moved the message away meanwhile; nothing was written.")
         attached = [read_attachment(each) for each in await list_attachments(self._client, ref)]
         check_copyable(target.content, attached)
@@ -203,7 +220,7 @@ class Copier:
         copy = await self._copy(target, copy_id)
         ours = fresh or self._search.is_ours(target, copy)
         if not fresh and await self._search.in_bin(target.mailbox, copy) and not await self._was_in_bin(target):
-            raise _CopyGone  # withdrawn by the earlier try, or by its owner: not what should take the original's place
+            raise CopyGone  # withdrawn by the earlier try, or by its owner: not what should take the original's place
         if copy.get("isDraft") is True:
             await self._withdraw(target, copy_id, ours=ours)
             raise PermissionMissing(
@@ -216,7 +233,7 @@ class Copier:
             if not fresh and ours:
                 # The policy changed between two tries: the copy is right for the first and wrong for this one.
                 await self.discard(as_ref(target, copy_id))
-                raise _CopyGone
+                raise CopyGone
             problems.append(str(outcome))
         received = target.original.received_at
         if received is not None and parse_time(copy.get("receivedDateTime")) != received:
@@ -259,14 +276,14 @@ class Copier:
     async def _remove(self, target: Target, copy: dict[str, Any], *, fresh: bool, maybe_ours: bool) -> str:
         """Carry over what happened to the original meanwhile, then remove it. Returns the copy's version."""
         copy_ref = as_ref(target, str(copy["id"]))
-        try:
-            now = await self._read(target.original.ref)
-        except MessageGone:
+        now = await self._read_or_none(target.original.ref)
+        place = "" if now is None else await self._book.name_of(target.mailbox.id, str(now.get("parentFolderId") or ""))
+        if now is None or place == names.RECOVERABLE:
             if maybe_ours:
                 return message_version(copy)
             await self.discard(copy_ref)
-            raise MessageGone("The user deleted the message; its copy was removed too.") from None
-        in_bin = await self._search.in_bin(target.mailbox, now)
+            raise MessageGone("The user deleted the message; its copy was removed too.")
+        in_bin = place == names.DELETED
         if maybe_ours and in_bin:
             return message_version(copy)
         version = await self._set_state(copy_ref, state_to_set(now, copy, merge=not fresh)) or message_version(copy)
@@ -274,7 +291,7 @@ class Copier:
         if folder != copy.get("parentFolderId") and (fresh or in_bin or await self._in_inbox(target, copy)):
             moved = await self._move(copy_ref, folder)
             if moved is None:
-                raise _CopyGone
+                raise CopyGone
             version = message_version(moved) or version
         if not in_bin:
             await self.discard(target.original.ref)
@@ -289,13 +306,9 @@ class Copier:
 
         The copy is left exactly as it is: what the user did to it since counts, and it may be in quarantine.
         """
-        known = await self._book.well_known(original.mailbox.id)
-        away = (names.DELETED, names.JUNK)
-        now = await self._folder_of(original)
-        if now is None or known.name_of(now) in away:
+        if await self._place_of(original) in (None, names.DELETED, names.JUNK, names.RECOVERABLE):
             return Returned.AWAY
-        standing = await self._folder_of(copy)
-        if standing is None or known.name_of(standing) == names.DELETED:
+        if await self._place_of(copy) in (None, names.DELETED, names.RECOVERABLE):
             return Returned.ALONE
         await self.discard(original)
         return Returned.REMOVED
@@ -306,11 +319,18 @@ class Copier:
         Raises:
             ConnectorError: It could not be moved.
         """
-        known = await self._book.well_known(ref.mailbox.id)
-        folder = await self._folder_of(ref)
-        if folder is None or known.name_of(folder) == names.DELETED:
+        if await self._place_of(ref) in (None, names.DELETED, names.RECOVERABLE):
             return
+        known = await self._book.well_known(ref.mailbox.id)
         await self._move(ref, known.ids.get(names.DELETED, names.DELETED))
+
+    async def withdraw_left(self, change: Replacement, idempotency_key: str) -> None:
+        """Put copies into the bin that an interrupted try left beside a message which stands as it is."""
+        if not isinstance(change.content, BodyContent):
+            return
+        target = Target(change, change.content, idempotency_key)
+        for identity in await self._search.others(target, ""):
+            await self.discard(as_ref(target, identity))
 
     # ---- restoring
 
@@ -343,7 +363,9 @@ class Copier:
             standing = await self._read(copy.ref)
             await self._set_state(back, state_to_set(standing, original, merge=False))
             folder = str(standing.get("parentFolderId") or "")
-            if folder != original.get("parentFolderId") and await self._search.in_bin(back.mailbox, original):
+            lies = str(original.get("parentFolderId") or "")
+            away = (names.DELETED, names.RECOVERABLE)
+            if folder != lies and await self._book.name_of(back.mailbox.id, lies) in away:
                 await self._move(back, folder)
             await record(ReplaceState(ReplaceStep.WRITTEN, back.id))
         read = await self._read(back)
@@ -362,7 +384,7 @@ class Copier:
     async def _copy(self, target: Target, copy_id: str) -> dict[str, Any]:
         found = await self._read_or_none(as_ref(target, copy_id))
         if found is None:
-            raise _CopyGone
+            raise CopyGone
         return found
 
     async def _read_or_none(self, ref: MessageRef) -> dict[str, Any] | None:
@@ -376,13 +398,14 @@ class Copier:
         reply = await self._client.call(info, mailbox=ref.mailbox.id, read=True, what=_READING, about_message=True)
         return reply.data
 
-    async def _folder_of(self, ref: MessageRef) -> str | None:
+    async def _place_of(self, ref: MessageRef) -> str | None:
+        """The well-known name of the folder that a message is in, empty for any other; None where it is gone."""
         info = self._client.requests.message(ref.mailbox.id, ref.id, ["id", "parentFolderId"])
         try:
             reply = await self._client.call(info, mailbox=ref.mailbox.id, read=True, what=_READING, about_message=True)
         except MessageGone:
             return None
-        return str(reply.data.get("parentFolderId") or "")
+        return await self._book.name_of(ref.mailbox.id, str(reply.data.get("parentFolderId") or ""))
 
     async def _set_state(self, ref: MessageRef, state: dict[str, Any]) -> str:
         """Set what is free to change; the new version, or empty where there was nothing to set."""

@@ -24,6 +24,8 @@ DELETED = "deleteditems"
 DRAFTS = "drafts"
 SENT = "sentitems"
 OUTBOX = "outbox"
+RECOVERABLE = "recoverableitemsdeletions"
+"""Where a message goes when it is deleted from the deleted items: nobody sees it there, its id may go on to work."""
 _WELL_KNOWN = (INBOX, JUNK, DELETED, DRAFTS, SENT, OUTBOX)
 NEVER_WATCHED = (DRAFTS, SENT, OUTBOX)
 
@@ -56,6 +58,7 @@ class FolderBook:
         self._client = client
         self._known: OrderedDict[str, Folders] = OrderedDict()
         self._quarantine: OrderedDict[str, str] = OrderedDict()
+        self._recoverable: OrderedDict[str, str] = OrderedDict()
 
     async def well_known(self, mailbox: str) -> Folders:
         """The well-known folders of a mailbox.
@@ -72,6 +75,21 @@ class FolderBook:
             found = Folders({name: folder for name, folder in pairs if folder})
             _remember(self._known, mailbox, found)
         return found
+
+    async def name_of(self, mailbox: str, folder_id: str) -> str:
+        """Graph's well-known name of a folder, :data:`RECOVERABLE` among them, or empty.
+
+        Raises:
+            ConnectorError: The mailbox cannot be read.
+        """
+        known = (await self.well_known(mailbox)).name_of(folder_id)
+        if known or not folder_id:
+            return known
+        hidden = self._recoverable.get(mailbox)
+        if hidden is None:
+            _, hidden = await self._find(mailbox, RECOVERABLE)
+            _remember(self._recoverable, mailbox, hidden)
+        return RECOVERABLE if folder_id == hidden else ""
 
     def recall(self, mailbox: str, ids: dict[str, str]) -> None:
         """Take over the well-known folders that were stored with a cursor: saves six requests after a restart."""

@@ -460,6 +460,84 @@ async def test_mime_content_is_refused(copies: MicrosoftCopiesHarness) -> None:
         await copies.connector.replace(Replacement(await fetched(copies), MimeContent(b"x")), "job:1", Journal())
 
 
+# --- what lies in Recoverable Items was deleted, though its id may go on to work ------------------------------
+
+
+async def test_a_message_deleted_softly_before_the_write_is_not_brought_back(copies: MicrosoftCopiesHarness) -> None:
+    message = await fetched(copies)
+    move(copies, message.ref, "recoverableitemsdeletions")
+
+    with pytest.raises(MessageGone):
+        await copies.connector.replace(protect(copies, message), "job:1", Journal())
+
+    assert every(copies, copies.ada) == []
+
+
+async def test_a_message_deleted_softly_meanwhile_takes_its_copy_along_and_stays_deleted(
+    copies: MicrosoftCopiesHarness,
+) -> None:
+    message = await fetched(copies)
+
+    def user_deletes(_: ReplaceState) -> None:
+        move(copies, message.ref, "recoverableitemsdeletions")
+
+    with pytest.raises(MessageGone):
+        await copies.connector.replace(protect(copies, message), "job:1", Journal(verified=user_deletes))
+
+    assert visible(copies, copies.ada) == []
+    hidden = copies.state.folder(copies.ada.id, "recoverableitemsdeletions")
+    assert copies.message(message.ref).folder_id == hidden.id
+
+
+async def test_an_original_that_was_emptied_out_of_the_bin_is_brought_back_while_it_can_be(
+    copies: MicrosoftCopiesHarness,
+) -> None:
+    original, copy = await protected_copy(copies)
+    move(copies, original, "recoverableitemsdeletions")
+    assert await copies.connector.remove_again(original, copy.ref) is Returned.AWAY
+
+    done = await copies.connector.replace(restore(copies, copy), "restore:1", Journal())
+
+    assert done.ref == original
+    assert [each.id for each in visible(copies, copies.ada)] == [original.id]
+
+
+# --- the choice is taken back half way -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+async def test_a_copy_that_was_begun_is_finished_where_it_is_known_and_else_withdrawn(
+    copies: MicrosoftCopiesHarness, recorded: bool
+) -> None:
+    change = protect(copies, await fetched(copies))
+    with pytest.raises(Killed):
+        moment = {"verified" if recorded else "written": die}
+        await copies.connector.replace(change, "job:1", journal := Journal(**moment))
+    forbidden = dataclasses.replace(change, copy_if_refused=False)
+
+    if recorded:
+        done = await copies.new_connector().replace(forbidden, "job:1", Journal(), journal.last)
+        assert [each.id for each in visible(copies, copies.ada)] == [done.ref.id]
+        return
+    with pytest.raises(PermissionMissing):
+        await copies.new_connector().replace(forbidden, "job:1", Journal(), journal.last)
+    assert [each.id for each in visible(copies, copies.ada)] == [change.original.ref.id]
+
+
+async def test_no_other_copy_is_made_for_one_that_is_gone(copies: MicrosoftCopiesHarness) -> None:
+    change = protect(copies, await fetched(copies))
+    with pytest.raises(Killed):
+        await copies.connector.replace(change, "job:1", journal := Journal(verified=die))
+    assert journal.last is not None
+    copies.delete(MessageRef(copies.ada, journal.last.new_id))
+
+    with pytest.raises(PermissionMissing):
+        forbidden = dataclasses.replace(change, copy_if_refused=False)
+        await copies.new_connector().replace(forbidden, "job:1", Journal(), journal.last)
+
+    assert [each.id for each in every(copies, copies.ada)] == [change.original.ref.id]
+
+
 # --- markers -------------------------------------------------------------------------------------------------
 
 
