@@ -29,6 +29,7 @@ from app.verdicts.canonical import NotCanonical, lookup_expressions
 from app.verdicts.lists import store_path
 from app.verdicts.scoring import Level, Signal
 from app.verdicts.sources.files import FileSource, file_name
+from app.verdicts.sources.keys import read_secret
 from app.verdicts.sources.registry import make_signal_source
 from app.verdicts.sources.reports import REPORTS, Report, read_reports
 from app.verdicts.sources.types import (
@@ -38,7 +39,6 @@ from app.verdicts.sources.types import (
     SourceConfig,
     SourceFailed,
     Target,
-    read_secret,
 )
 from app.verdicts.waiting import give_up
 

@@ -27,10 +27,11 @@ from app.verdicts.feed_merge import Part, write
 from app.verdicts.feed_store import StoreSource
 from app.verdicts.sources.distribution import FILE, LIST, drop_older, fetch_file, newest, put_file
 from app.verdicts.sources.files import FileSource, file_name
+from app.verdicts.sources.keys import read_secret
 from app.verdicts.sources.models import FeedFileRow, ThreatSourceRow
 from app.verdicts.sources.registry import kind_of, make_list_source, make_signal_source
 from app.verdicts.sources.service import _held, announce, config_of, want_build, want_refresh
-from app.verdicts.sources.types import Download, SourceClient, SourceConfig, SourceFailed, Tally, read_secret
+from app.verdicts.sources.types import Download, SourceClient, SourceConfig, SourceFailed, Tally
 
 FIRST_RETRY_SECONDS: Final = 60.0
 LONGEST_SECONDS: Final = 900.0

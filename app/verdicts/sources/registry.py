@@ -53,7 +53,7 @@ def make_list_source(config: SourceConfig, secret: str) -> ListSource:
 
     Args:
         config: Of a kind of the family ``list``.
-        secret: Its key, from :func:`app.verdicts.sources.types.read_secret`.
+        secret: Its key, from :func:`app.verdicts.sources.keys.read_secret`.
 
     Raises:
         Refused: The kind is not known or no list.

@@ -10,19 +10,16 @@ it and imports it only where it is used.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import IO, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
 from app.kit.errors import PosternError
 from app.verdicts.scoring import Level, Signal
 
 MAX_PROBLEMS: Final = 20
-MAX_SECRET_BYTES: Final = 16_384
 
 Cost = Literal["inline", "slow"]
 Family = Literal["list", "signal"]
@@ -383,39 +380,3 @@ class Health:
     refused: int = 0
     next_try: datetime | None = None
     held: str = ""
-
-
-def read_secret(reference: str) -> str:
-    """The key behind a reference.
-
-    Args:
-        reference: ``env:NAME``, ``file:PATH`` or empty.
-
-    Returns:
-        The key without the white space around it; empty for an empty reference.
-
-    Raises:
-        SourceFailed: It is not there, or the reference is of another form. The key is never in the message.
-    """
-    if not reference:
-        return ""
-    scheme, _, rest = reference.partition(":")
-    try:
-        if scheme == "env":
-            found = os.environ[rest]
-        elif scheme == "file":
-            with Path(rest).open("rb") as file:
-                found = file.read(MAX_SECRET_BYTES).decode("utf-8")
-        else:
-            raise SourceFailed(
-                "A key is given as env:NAME or file:PATH. The source was not asked.", reason="secret"
-            ) from None
-    except KeyError:
-        raise SourceFailed(
-            f"The environment variable {rest} is not set. The source was not asked.", reason="secret"
-        ) from None
-    except (OSError, UnicodeError):
-        raise SourceFailed(f"The key file {rest} cannot be read. The source was not asked.", reason="secret") from None
-    if not found.strip():
-        raise SourceFailed("The key is empty. The source was not asked.", reason="secret")
-    return found.strip()

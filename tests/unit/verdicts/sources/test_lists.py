@@ -16,10 +16,11 @@ from app.verdicts.feed_build import collect
 from app.verdicts.scoring import Level
 from app.verdicts.sources import lists
 from app.verdicts.sources.catalogue import KINDS
+from app.verdicts.sources.keys import read_secret
 from app.verdicts.sources.lists import FileList
 from app.verdicts.sources.registry import kind_of, kinds, make_list_source, make_signal_source
 from app.verdicts.sources.service import new_config
-from app.verdicts.sources.types import Answer, Entry, FetchedFile, Kind, SourceConfig, SourceFailed, Tally, read_secret
+from app.verdicts.sources.types import Answer, Entry, FetchedFile, Kind, SourceConfig, SourceFailed, Tally
 
 
 class NoClient:
