@@ -89,20 +89,28 @@ class _Bounds:
     questions: int
     monotonic: Callable[[], float]
     links: int = LINKS_PER_RUN
-    before: int = field(init=False)
+    most: int = field(init=False)
     until: float = field(init=False)
     stopped: bool = False
 
     def __post_init__(self) -> None:
-        self.before = self.desk.questions
+        self.most = self.desk.questions + self.questions
         self.until = self.monotonic() + RUN_SECONDS
 
-    def at_once(self) -> int:
-        """How many addresses may be asked about side by side now; 0: no more in this run."""
-        left = self.questions - (self.desk.questions - self.before)
-        if self.stopped or left <= 0 or self.links <= 0 or self.monotonic() > self.until:
+    def left(self) -> int:
+        """How many questions may still be asked; 0: the run is over."""
+        if self.stopped or self.links <= 0 or self.monotonic() > self.until:
             return 0
-        return max(1, min(AT_ONCE, left // max(1, len(self.desk.services))))
+        return max(0, self.most - self.desk.questions)
+
+    def at_once(self, most: int) -> int:
+        """How many addresses may be asked about side by side now.
+
+        Args:
+            most: The count of questions at which to stop.
+        """
+        left = min(self.left(), most - self.desk.questions)
+        return 0 if left <= 0 else max(1, min(AT_ONCE, left // max(1, len(self.desk.services))))
 
 
 @dataclass(slots=True)
@@ -114,6 +122,8 @@ class _Answers:
     asked: int = 0
     missed: int = 0
     held: bool = False
+    more: bool = False
+    partly: set[str] = field(default_factory=set)
 
 
 class ServiceReview:
@@ -133,6 +143,8 @@ class ServiceReview:
         self._monotonic = monotonic
         self._told: dict[Report, datetime] = {}
         self._turn = 0
+        self._partly: dict[tuple[uuid.UUID, timedelta], set[str]] = {}
+        """Of messages that were asked about in part: what needs not be asked again when it is their turn."""
 
     async def run(self) -> Reviewed:
         """Ask for as long as the bounds allow."""
@@ -151,17 +163,18 @@ class ServiceReview:
         try:
             for age in (age for age in AGES if age < timedelta(days=settings.service_review_days)):
                 open_tenants = tenants
-                while open_tenants and bounds.at_once() and not self._runtime.stopping.is_set():
-                    open_tenants = [one for one in open_tenants if await self._step(one, age, bounds, done)]
+                while open_tenants and bounds.left() and not self._runtime.stopping.is_set():
+                    share = max(1, bounds.left() // len(open_tenants))
+                    open_tenants = [one for one in open_tenants if await self._step(one, age, bounds, share, done)]
         finally:
             await self._desk.aclose()
         if done.asked:
             log.info("services.reviewed", asked=done.asked, missed=done.missed, reported=done.reported)
         return done
 
-    async def _step(self, tenant_id: uuid.UUID, age: timedelta, bounds: _Bounds, done: Reviewed) -> bool:
-        """Ask about some links of one tenant; True where there are more of this age."""
-        if not bounds.at_once():
+    async def _step(self, tenant_id: uuid.UUID, age: timedelta, bounds: _Bounds, share: int, done: Reviewed) -> bool:
+        """Ask about some links of one tenant, with its share of the questions; True where there are more."""
+        if not bounds.left():
             return False
         now = self._runtime.clock()
         async with self._runtime.db.tenant(tenant_id) as session:
@@ -174,7 +187,9 @@ class ServiceReview:
         if not links:
             return False
         patient = held_since is None or now - held_since < HOLD
-        answers = await self._ask(links, tenant.snapshot, bounds, seen_to, patient=patient)
+        # Taken out, so that all is asked again where this step does not come to its end.
+        partly = self._partly.pop((tenant_id, age), set())
+        answers = await self._ask(links, tenant.snapshot, bounds, share, partly, patient=patient)
         waits = answers.held and patient
         if waits:
             bounds.stopped = True
@@ -191,10 +206,12 @@ class ServiceReview:
             elif answers.asked:
                 state.held_since = None
             if not waits:
-                state.seen_to = max(state.seen_to, answers.seen_to)
+                state.seen_to = max(state.seen_to, seen_to, answers.seen_to)
             if answers.found:
                 await session.flush()
                 await defer_turn(session, tenant_id)
+        if answers.partly and not waits:
+            self._partly[tenant_id, age] = answers.partly
         done.asked += answers.asked
         done.missed += answers.missed
         done.reported += len(answers.found)
@@ -204,7 +221,7 @@ class ServiceReview:
             ("reported", len(answers.found)),
         ):
             LINKS.labels(outcome).inc(number)
-        return len(links) >= LINKS_PER_STEP and not waits
+        return answers.more and not waits
 
     async def _links(self, session: AsyncSession, age: timedelta, seen_to: int, now: datetime) -> Sequence[Link]:
         """Links of mail that has this age, and not the next one yet."""
@@ -221,16 +238,24 @@ class ServiceReview:
         )
 
     async def _ask(
-        self, links: Sequence[Link], snapshot: PolicySnapshot, bounds: _Bounds, seen_to: int, *, patient: bool
+        self,
+        links: Sequence[Link],
+        snapshot: PolicySnapshot,
+        bounds: _Bounds,
+        share: int,
+        partly: set[str],
+        *,
+        patient: bool,
     ) -> _Answers:
         """Ask about the links, message by message, until the bounds are reached (``patient``: or no answer comes)."""
-        made = _Answers(seen_to)
+        made = _Answers(0)
+        most = self._desk.questions + share
         urls: dict[str, int] = {}
         for row in links:
             urls[row.url] = min(row.message_id, urls.get(row.url, row.message_id))
-        waiting = [url for url in urls if not decided_by_own_list(url, snapshot)]
+        waiting = [url for url in urls if url not in partly and not decided_by_own_list(url, snapshot)]
         while waiting:
-            size = bounds.at_once()
+            size = bounds.at_once(most)
             if not size or (made.held and patient):
                 break
             part, waiting = waiting[:size], waiting[size:]
@@ -246,7 +271,9 @@ class ServiceReview:
                     made.found[url] = hit
         # All messages before the first whose link was not asked about.
         first_left = min((urls[url] for url in waiting), default=links[-1].message_id + 1)
-        made.seen_to = max(seen_to, first_left - 1)
+        made.seen_to = first_left - 1
+        made.more = bool(waiting) or len(links) >= LINKS_PER_STEP
+        made.partly = urls.keys() - set(waiting) if waiting else set()
         return made
 
     def _missed(self, answer: Asked) -> bool:

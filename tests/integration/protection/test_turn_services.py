@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from app.kit.clock import utc_now
+from app.kit.crypto import KeyRing
 from app.policy.service import PolicyService
 from app.protection import turn_services
 from app.protection.feed_tasks import fire_due
@@ -27,8 +28,9 @@ from app.verdicts.sources.refresh import Refresher
 from app.verdicts.sources.service import REVIEW, add_source, new_config
 from app.verdicts.sources.types import SourceConfig
 from connectors.base.types import Provider
+from connectors.emulators.testing import Emulators
 from tests.integration.protection.jobs import work_off
-from tests.integration.protection.world import Organisation, mail
+from tests.integration.protection.world import Organisation, connect, mail
 from tests.integration.verdicts.dns_server import Zone, serve_dns
 from tests.integration.verdicts.google_lists import Lists
 from tests.integration.verdicts.loopback import loopback_client, serve
@@ -87,6 +89,16 @@ async def pass_time(organisation: Organisation, **more: float) -> None:
         for table, column in (("messages", "seen_at"), ("service_reviews", "held_since"), ("incidents", "opened_at")):
             query = f"UPDATE {table} SET {column} = {column} - CAST(:by AS interval)"
             await session.execute(text(query), {"by": timedelta(**more)})
+
+
+async def add_links(organisation: Organisation, message: int, count: int) -> None:
+    query = text(
+        "INSERT INTO message_links (tenant_id, message_id, ordinal, url, host, kind) "
+        "SELECT :tenant, :message, 100 + n, 'https://s' || n || '.example/', 's' || n || '.example', 'a' "
+        "FROM generate_series(1, :count) n"
+    )
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        await session.execute(query, {"tenant": organisation.tenant_id, "message": message, "count": count})
 
 
 async def review(organisation: Organisation) -> Reviewed:
@@ -191,18 +203,45 @@ async def test_a_message_with_more_links_than_a_step_is_asked_about_whole(
     settle(organisation, service_review_per_minute=1_000)
     await deliver(organisation, "https://first.example/")
     (message,) = await organisation.messages()
-    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
-        await session.execute(
-            text(
-                "INSERT INTO message_links (tenant_id, message_id, ordinal, url, host, kind) "
-                "SELECT :tenant, :message, 100 + n, 'https://s' || n || '.example/', 's' || n || '.example', 'a' "
-                "FROM generate_series(1, :count) n"
-            ),
-            {"tenant": organisation.tenant_id, "message": message.id, "count": LINKS_PER_STEP},
-        )
+    await add_links(organisation, message.id, LINKS_PER_STEP)
     await pass_time(organisation, minutes=15)
     assert await review(organisation) == Reviewed(asked=LINKS_PER_STEP + 1)
     assert len(set(zone.asked)) == LINKS_PER_STEP + 1
+
+
+async def test_a_message_with_more_links_than_may_be_asked_about_at_once_is_asked_about_in_the_end(
+    organisation: Organisation, zone: Zone
+) -> None:
+    await switch_on(organisation, zone)
+    settle(organisation, service_review_per_minute=3)
+    await deliver(organisation, "https://first.example/")
+    (message,) = await organisation.messages()
+    await add_links(organisation, message.id, 10)
+    await pass_time(organisation, minutes=15)
+    worker = ServiceReview(organisation.runtime)
+    assert [(await worker.run()).asked for _ in range(5)] == [3, 3, 3, 2, 0]
+    assert len(set(zone.asked)) == len(zone.asked) == 11
+
+
+async def test_every_organisation_has_its_share_of_the_questions(
+    organisation: Organisation, zone: Zone, emulators: Emulators, keyring: KeyRing
+) -> None:
+    runtime = organisation.runtime
+    other = await connect(runtime.db, emulators, Provider.MICROSOFT, runtime.settings, keyring, "eve")
+    try:
+        await switch_on(organisation, zone)
+        settle(organisation, service_review_per_minute=4)
+        await deliver(organisation, *(f"https://many{number}.example/" for number in range(9)))
+        await deliver(other, "https://few0.example/", "https://few1.example/")
+        for one in (organisation, other):
+            await pass_time(one, minutes=15)
+        assert (await review(organisation)).asked == 4
+        assert sorted(name[:3] for name in zone.asked) == ["few", "few", "man", "man"]
+        # Each sees its own places alone.
+        assert [state.asked for state in await rows(organisation, ServiceReviewState)] == [2]
+        assert [state.asked for state in await rows(other, ServiceReviewState)] == [2]
+    finally:
+        await other.runtime.providers.aclose()
 
 
 async def test_a_service_that_does_not_answer_is_waited_for_an_hour(organisation: Organisation, zone: Zone) -> None:
