@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -25,12 +26,13 @@ _NOTIFICATIONS = {provider: f"/hooks/{provider.value}" for provider in Provider}
 
 
 def weather(roughness: float = 1.0) -> list[FaultRule]:
-    """What goes wrong at each provider; the rules that never strike count what passed."""
-    return [
-        rule
-        for provider in Provider
-        for rule in (
-            FaultRule(FaultKind.LATENCY, _REQUESTS[provider], delay=0.0),
+    """What goes wrong at each provider: each kind once for certain, so that no small run is without it, then by chance.
+
+    The rules that never strike count what passed.
+    """
+    rules: list[FaultRule] = []
+    for provider in Provider:
+        by_chance = (
             FaultRule(FaultKind.THROTTLE, _REQUESTS[provider], probability=0.05, retry_after=1.0),
             FaultRule(FaultKind.UNAVAILABLE, _REQUESTS[provider], probability=0.02, retry_after=1.0),
             FaultRule(FaultKind.TIMEOUT_AFTER, _REQUESTS[provider], probability=0.02),
@@ -38,7 +40,10 @@ def weather(roughness: float = 1.0) -> list[FaultRule]:
             FaultRule(FaultKind.DUPLICATE, _NOTIFICATIONS[provider], probability=0.10 * roughness),
             FaultRule(FaultKind.REORDER, _NOTIFICATIONS[provider], probability=0.10 * roughness, delay=2.0),
         )
-    ]
+        rules.append(FaultRule(FaultKind.LATENCY, _REQUESTS[provider], delay=0.0))
+        rules += [dataclasses.replace(rule, probability=1.0, limit=1) for rule in by_chance]
+        rules += by_chance
+    return rules
 
 
 def provider_of(number: int) -> Provider:
@@ -152,12 +157,14 @@ class _People:
 
     def _count_faults(self) -> None:
         rules: Any = self._world.faults.report()["rules"]
+        self.report.faults = {}
         for rule in rules:
             for provider in Provider:
                 if rule["path"] == _REQUESTS[provider] and rule["kind"] == FaultKind.LATENCY:
                     self.report.requests[provider] = rule["used"]
                 elif rule["path"] in (_REQUESTS[provider], _NOTIFICATIONS[provider]):
-                    self.report.faults[provider, rule["kind"].value] = rule["used"]
+                    kind = (provider, rule["kind"].value)
+                    self.report.faults[kind] = self.report.faults.get(kind, 0) + rule["used"]
 
     def _note(self, address: str, subject: str, text: str, state: Any) -> None:
         match = _NUMBER.match(subject)
