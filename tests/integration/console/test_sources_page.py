@@ -107,3 +107,4 @@ async def test_how_often_services_were_asked_about_delivered_links_is_said(with_
     said = " ".join(said.split())
     assert "asked about delivered links again: 1,234 times so far" in said
     assert "They reported 2 as dangerous and did not answer 4 times." in said
+    assert "<" not in said
