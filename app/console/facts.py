@@ -23,6 +23,7 @@ _TABLES = {
     "scope": "scope",
     "action": "list",
     "failure": "failure",
+    "kind": "pattern",
 }
 """Which table of words holds the values of a key."""
 

@@ -251,6 +251,16 @@ SOURCE_STATES = {
     "held": N_("Held for review"),
     "off": N_("Off"),
 }
+PATTERNS = {"wildcard": N_("Host, with * for anything"), "re2": N_("Regular expression (RE2)")}
+MAIL_PROBLEMS = {
+    "answered": N_("The mail server refused it"),
+    "login": N_("The mail server refused the login"),
+    "no_connection": N_("The mail server cannot be reached"),
+    "no_server": N_("No mail server is configured"),
+    "no_tls": N_("The mail server offers no encryption, or no login"),
+    "recipient": N_("The mail server refused the address"),
+    "tls": N_("The mail server's certificate is not accepted"),
+}
 MAILS = {
     "incident": N_("A dangerous link"),
     "stopped": N_("Protection stopped"),
@@ -272,6 +282,8 @@ TABLES = {
     "incident_wanted": INCIDENT_WANTED,
     "incident_event": INCIDENT_EVENTS,
     "mail": MAILS,
+    "mail_problem": MAIL_PROBLEMS,
+    "pattern": PATTERNS,
     "mail_state": MAIL_STATES,
     "copy": COPY_NOTES,
     "outcome": OUTCOMES,

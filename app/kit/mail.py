@@ -51,7 +51,8 @@ class MailServer:
             messages: Recipient and message.
 
         Returns:
-            For each what went wrong, without any address; empty: the server took it.
+            For each what went wrong, without any address: a code (``answered``, ``login``, ``no_connection``,
+            ``no_tls``, ``recipient``, ``tls``) and its detail; empty: the server took it.
         """
         return await asyncio.to_thread(self._send, messages)
 
@@ -60,15 +61,15 @@ class MailServer:
             with self._connected() as smtp:
                 return [self._hand_in(smtp, recipient, message) for recipient, message in messages]
         except smtplib.SMTPNotSupportedError:
-            problem = "the server offers no TLS, or no login"
+            problem = "no_tls"
         except smtplib.SMTPAuthenticationError as error:
-            problem = f"the login was refused ({error.smtp_code})"
+            problem = f"login {error.smtp_code}"
         except smtplib.SMTPResponseException as error:
-            problem = f"the server answered {error.smtp_code}"
+            problem = f"answered {error.smtp_code}"
         except ssl.SSLError as error:
-            problem = f"TLS: {error.reason or type(error).__name__}"
+            problem = f"tls {error.reason or type(error).__name__}"
         except (OSError, smtplib.SMTPException) as error:
-            problem = f"no connection ({type(error).__name__})"
+            problem = f"no_connection {type(error).__name__}"
         return [problem] * len(messages)
 
     def _connected(self) -> smtplib.SMTP:
@@ -94,7 +95,7 @@ class MailServer:
             smtp.send_message(message, self.sender, [recipient])
         except smtplib.SMTPRecipientsRefused as error:
             codes = sorted({code for code, _ in error.recipients.values()})
-            return f"the recipient was refused ({', '.join(map(str, codes))})"
+            return f"recipient {', '.join(map(str, codes))}"
         except smtplib.SMTPResponseException as error:
-            return f"the server answered {error.smtp_code}"
+            return f"answered {error.smtp_code}"
         return ""

@@ -194,7 +194,7 @@ async def send_mails(runtime: Runtime, tenant_id: uuid.UUID) -> None:
         for gone in (row for row, said in found if said is None):
             await session.delete(gone)
         mails = [(row, said) for row, said in found if said is not None]
-    problems = ["no mail server is configured"] * len(mails)
+    problems = ["no_server"] * len(mails)
     if server is not None and mails:
         problems = await server.send(
             [

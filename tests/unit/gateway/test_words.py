@@ -60,7 +60,7 @@ def test_the_list_of_the_installation_is_named_in_the_readers_language(locale: s
     [
         ("en", "Your organisation's own list holds links to files.held.example."),
         ("de", "Die eigene Liste Ihrer Organisation hält Links zu files.held.example zurück."),
-        ("ja", "あなたの組織のリストにより、files.held.example へのリンクは保留されています。"),
+        ("ja", "お客様の組織のリストにより、files.held.example へのリンクは保留されています。"),
     ],
 )
 def test_the_held_page_says_whose_list_holds_the_link(locale: str, why: str) -> None:
