@@ -25,6 +25,8 @@ _FEW_LOOKUPS = 60
 _FEW_ESCAPES = 5_000
 _SMALL_BODY = 24_000
 _FEW_RESTARTS = 8
+_FEW_PLACES = 100
+_LONG_LINE = 2_000
 _DIGITS = b"0123456789abcdefABCDEF"
 _PLAIN = frozenset(range(33, 127)) - {61}
 _PLAIN_BYTES = bytes(sorted(_PLAIN))
@@ -136,18 +138,24 @@ class _QuotedMap:
 
 
 class _Walk:
-    """Places in a small body, found by decoding what lies between them: a few links need no table of all escapes."""
+    """Places in a body, found by decoding what lies between them: a few links need no table of all escapes."""
 
-    __slots__ = ("_at", "_known", "_made", "_raw", "restarts")
+    __slots__ = ("_at", "_known", "_made", "_raw", "_restarts")
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
         self._known: dict[int, int] = {}
         self._at = self._made = 0
-        self.restarts = 0
+        self._restarts = 0
 
-    def start(self, wanted: int) -> int:
-        """See `QuotedPrintableBody.raw_start`."""
+    def is_dear(self) -> bool:
+        """Whether so many places were asked for, or so out of order, that a table is cheaper from here on."""
+        if len(self._raw) < _SMALL_BODY:
+            return self._restarts > _FEW_RESTARTS
+        return self._restarts > 1 or len(self._known) > _FEW_PLACES
+
+    def start(self, wanted: int) -> int | None:
+        """See `QuotedPrintableBody.raw_start`; None where a line of a large body is too long to be gone through."""
         place = self._known.get(wanted)
         if place is not None:
             return place
@@ -155,11 +163,13 @@ class _Walk:
         at, made = self._at, self._made
         if wanted < made:
             at = made = 0
-            self.restarts += 1
+            self._restarts += 1
         # Whole lines at once: decoded, they are never longer than they stand there, so that none goes too far.
         while (line := raw.rfind(b"\n", at, at + wanted - made) + 1) > at:
             made += len(binascii.a2b_qp(raw[at:line]))
             at = line
+        if wanted - made > _LONG_LINE and len(raw) >= _SMALL_BODY:
+            return None
         while (escape := raw.find(b"=", at, at + wanted - made + 1)) >= 0:
             made += escape - at
             size, produced = _escape(raw, escape)
@@ -183,7 +193,7 @@ class QuotedPrintableBody(Body):
         self.data = binascii.a2b_qp(raw)
         self.eol = b"\n" if b"\n" in raw and b"\r\n" not in raw else eol
         self._map: _QuotedMap | None = None
-        self._walk = _Walk(raw) if len(raw) < _SMALL_BODY else None
+        self._walk: _Walk | None = _Walk(raw)
 
     def _mapping(self) -> _QuotedMap:
         if self._map is None:
@@ -194,9 +204,10 @@ class QuotedPrintableBody(Body):
         """Raw offset of the first byte that makes decoded byte `at` (past soft breaks before it)."""
         if self._walk is not None:
             place = self._walk.start(at)
-            if self._walk.restarts > _FEW_RESTARTS:
+            if place is None or self._walk.is_dear():
                 self._walk = None
-            return place
+            if place is not None:
+                return place
         table = self._mapping()
         return at + int(table.shrink[table.index(at)])
 

@@ -1,9 +1,10 @@
-"""Places in quoted-printable bodies: small bodies are walked through, large ones have a table, and both agree."""
+"""Places in quoted-printable bodies: they are walked to, or looked up in a table where that is dear; both agree."""
 
 from __future__ import annotations
 
 import binascii
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,15 +36,25 @@ _BODIES = st.lists(_PIECES, max_size=40).map(b"".join)
 _LEAD = b"text of a large message, line by line\r\n" * 800
 
 
-@given(_BODIES, st.lists(st.integers(0, 120), max_size=8))
-def test_places_do_not_depend_on_how_large_the_body_is(tail: bytes, wanted: list[int]) -> None:
+@pytest.mark.parametrize("lead", [_LEAD, b"x" * 30_000], ids=["lines", "one long line"])
+@given(tail=_BODIES, wanted=st.lists(st.integers(0, 120), max_size=8))
+def test_places_do_not_depend_on_what_stands_before(lead: bytes, tail: bytes, wanted: list[int]) -> None:
     small = QuotedPrintableBody(tail, b"\r\n")
-    large = QuotedPrintableBody(_LEAD + tail, b"\r\n")
+    large = QuotedPrintableBody(lead + tail, b"\r\n")
     for at in wanted:
         place = min(at, len(small.data))
-        assert large.raw_start(len(_LEAD) + place) == len(_LEAD) + small.raw_start(place)
+        assert large.raw_start(len(lead) + place) == len(lead) + small.raw_start(place)
         if place:
-            assert large.raw_end(len(_LEAD) + place) == len(_LEAD) + small.raw_end(place)
+            assert large.raw_end(len(lead) + place) == len(lead) + small.raw_end(place)
+
+
+@given(_BODIES)
+def test_places_stay_the_same_when_many_are_asked_for(line: bytes) -> None:
+    raw = (line + b"\r\n") * 400 + _LEAD
+    several, each_alone = QuotedPrintableBody(raw, b"\r\n"), QuotedPrintableBody(raw, b"\r\n")
+    places = range(0, min(len(several.data), 3_000), 7)
+    seen = [several.raw_start(at) for at in places]
+    assert seen[-30:] == [each_alone.raw_start(at) for at in places[-30:]]
 
 
 @given(_WELL_FORMED, st.integers(0, 60), st.integers(0, 60))
