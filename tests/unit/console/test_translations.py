@@ -24,7 +24,7 @@ MODULES = [
     *(
         APP / "protection" / f"{name}.py"
         for name in (
-            *("onboarding", "choosing", "copying", "roster", "backfill", "quarantine", "offboarding"),
+            *("onboarding", "choosing", "copying", "roster", "backfill", "quarantine", "offboarding", "swapping"),
             *("retry", "incidents", "mail_alerts", "mail_words"),
         )
     ),
@@ -64,7 +64,8 @@ def texts() -> set[Text]:
 def check_sentences() -> set[str]:
     """Fixed sentences of the connectors' access checks: translated where the catalogue has them."""
     found: set[str] = set()
-    for module in (APP.parent / "connectors").glob("*/checks.py"):
+    connectors = APP.parent / "connectors"
+    for module in (*connectors.glob("*/checks.py"), *connectors.glob("*/attachments.py")):
         found |= spoken_in(module.read_text())
     return found
 
