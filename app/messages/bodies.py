@@ -5,6 +5,8 @@ from __future__ import annotations
 from app.messages import embedded, leaving
 from app.messages import undo as undo_record
 from app.messages.charsets import StringView
+from app.messages.classify import is_armoured
+from app.messages.from_text import is_armoured_text
 from app.messages.rewrite import Writer, splices
 from app.messages.transfer import RawSplice
 from app.messages.types import BodyResult, SkipReason, TransformPlan
@@ -21,7 +23,7 @@ def transform_body(content: str, is_html: bool, plan: TransformPlan) -> BodyResu
     Returns:
         The body with its links replaced. Never raises for what the body holds.
     """
-    if not is_html and ("-----BEGIN PGP SIGNED MESSAGE" in content or "-----BEGIN PGP MESSAGE" in content):
+    if is_armoured_text(content) if is_html else is_armoured(content.encode("utf-8", "replace")):
         return inspect_body(content, is_html, plan, SkipReason.PGP_INLINE)
     view = StringView(content)
     writer = Writer(plan, frozenset(plan.unsubscribe))

@@ -67,7 +67,8 @@ def is_armoured(text: bytes) -> bool:
     """Whether a text is clear-signed or encrypted with inline PGP (RFC 9580 sections 6 and 7).
 
     Only plain text is: what is signed in HTML is what is read, which rewriting does not change. An armour that a
-    sender puts beside an HTML part therefore does not keep that part from being rewritten.
+    sender puts beside an HTML part therefore does not keep that part from being rewritten. HTML that a server made
+    of a plain text is told by `from_text.is_armoured_text`.
     """
     return b"-----BEGIN PGP " in text and _PGP.search(text) is not None
 
