@@ -19,11 +19,11 @@ from app.protection import journal
 from app.protection.backfill import LIVE, LIVE_PARTS
 from app.protection.batch import protect_all
 from app.protection.models import BackfillPart, BackfillRun, MailboxRow, MessageRow
-from app.protection.protect import MailboxWork
 from app.protection.queue import defer_backfill, defer_sync
 from app.protection.runtime import Runtime
 from app.protection.states import UNFINISHED, MessageState
 from app.protection.sync import open_work, stop_tenant
+from app.protection.work import MailboxWork
 from app.tenants.accounts import TenantStatus
 from app.tenants.models import Tenant
 from connectors.base.errors import (

@@ -11,8 +11,10 @@ import time
 from dataclasses import dataclass, field
 
 from app.protection import journal
-from app.protection.protect import MailboxWork, MessageNotDone, protect_one
+from app.protection.attempts import MessageNotDone
+from app.protection.protect import protect_one
 from app.protection.runtime import Runtime
+from app.protection.work import MailboxWork
 from connectors.base.errors import Unavailable
 
 AT_ONCE = 3

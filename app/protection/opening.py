@@ -14,9 +14,9 @@ from app.policy.engine import ListRule, PolicySnapshot
 from app.policy.service import make_snapshot
 from app.protection import journal
 from app.protection.models import MailboxRow
-from app.protection.protect import MailboxWork
 from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime, to_mailbox
+from app.protection.work import MailboxWork
 from app.tenants.accounts import TenantStatus
 from app.tenants.models import Domain
 from connectors.base.types import Provider

@@ -8,23 +8,21 @@ for the original, and only once that one was looked at and is in sight: never th
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from sqlalchemy import select
 
 from app.audit.service import record
 from app.protection import journal
-from app.protection.holding import HELD, JobTakenOver
 from app.protection.models import MessageEvent, MessageRow
 from app.protection.runtime import Runtime
 from app.protection.states import MessageState
+from app.protection.steps import record_step
+from app.protection.work import MailboxWork
 from app.tenants.actor import system_actor
 from connectors.base.errors import MessageGone
 from connectors.base.types import FetchedMessage, MessageRef, Trait
-
-if TYPE_CHECKING:
-    from app.protection.protect import MailboxWork
 
 log = structlog.get_logger()
 
@@ -114,16 +112,8 @@ async def _note(runtime: Runtime, work: MailboxWork, row: MessageRow, detail: di
         )
     if known is not None:
         return
-    held, event = HELD.get(), (_REMOVED, detail)
-    if held is None:
-        await runtime.db.at_once(work.tenant_id, journal.tracing(work.tenant_id, row.id, event))
-    else:
-        unchanged = {"external_id": row.external_id}
-        (rows,) = await runtime.db.at_once(
-            work.tenant_id, journal.stepping_while_held(held, work.tenant_id, row.id, unchanged, event)
-        )
-        if not rows:
-            raise JobTakenOver
+    unchanged = {"external_id": row.external_id}
+    await record_step(runtime.db, work.tenant_id, row.id, unchanged, (_REMOVED, detail))
     async with runtime.db.tenant(work.tenant_id) as session:
         postern = system_actor(work.tenant_id, "Postern")
         await record(session, postern, "message.duplicate_removed", f"message {row.id}", detail)

@@ -8,58 +8,43 @@ the journal, never from the start (``gmail.md``, "Replacing a message"; ``graph.
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, StatementError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.kit.at_once import Statement
-from app.kit.db import tenant_of
-from app.kit.errors import NotFound
 from app.links.mint import Minter
-from app.messages.options import DeliveryOptions
 from app.messages.types import BodyResult, TransformResult
-from app.policy.engine import PolicySnapshot
 from app.protection import journal, swapping
 from app.protection.attached import Looked
+from app.protection.attempts import failed_attempt, finish, given_up_after_transient, load_row
 from app.protection.content import content_hash, rebuilt
 from app.protection.halfway import before_our_write, is_whole_copy
-from app.protection.holding import HELD, JobTakenOver
 from app.protection.models import MessageRow
 from app.protection.orphans import settle_own_copy
 from app.protection.payloads import OpenLink, with_opener
 from app.protection.plan import make_plan
-from app.protection.providers import TenantGrant
 from app.protection.runtime import Runtime
-from app.protection.states import MAX_ATTEMPTS, MAX_TRANSIENT_ATTEMPTS, REPORTED, MessageState, skip_reason
+from app.protection.states import MAX_TRANSIENT_ATTEMPTS, REPORTED, MessageState, skip_reason
+from app.protection.steps import StepRecorder, resume_state
 from app.protection.transforming import no_mint, run_inspect, run_transform
+from app.protection.work import STOPS_THE_MAILBOX, MailboxWork
 from connectors.base.errors import (
-    AccessRevoked,
     ConnectorError,
-    MailboxUnavailable,
     MessageGone,
-    MisconfiguredClient,
     NotCopyable,
-    PermissionMissing,
-    Throttled,
     TooLarge,
     Transient,
     VersionConflict,
 )
-from connectors.base.protocol import MailboxConnector
 from connectors.base.types import (
     Content,
     FetchedMessage,
-    Mailbox,
     MessageRef,
     Replacement,
-    ReplaceMode,
     ReplaceState,
     ReplaceStep,
     Returned,
@@ -70,48 +55,8 @@ log = structlog.get_logger()
 
 _T = TypeVar("_T")
 
-STOPS_THE_MAILBOX = (Transient, AccessRevoked, PermissionMissing, MailboxUnavailable, MisconfiguredClient)
-"""Errors that say nothing about the message: it keeps its state, and the cursor stays before it."""
-
 _VERSION_TRIES = 3
 _LEFT_ALONE = "The message must not be changed."
-
-
-@dataclass(frozen=True, slots=True)
-class MailboxWork:
-    """What is needed to work on one mailbox of one tenant.
-
-    Attributes:
-        grant: The tenant.
-        mailbox: As connectors know it.
-        mailbox_id: As the database knows it.
-        connector: The tenant's connector.
-        policy: The tenant's lists and domains, as they are now.
-        since: Mail received before is left alone.
-        dry_run: Only record what would be done.
-        options: How the tenant wants links treated.
-        copy_if_refused: Whether a copy may replace a message that the provider does not let be changed.
-    """
-
-    grant: TenantGrant
-    mailbox: Mailbox
-    mailbox_id: int
-    connector: MailboxConnector
-    policy: PolicySnapshot
-    since: datetime
-    dry_run: bool
-    options: DeliveryOptions
-    copy_if_refused: bool = False
-
-    @property
-    def tenant_id(self) -> uuid.UUID:
-        """The tenant."""
-        return self.grant.tenant_id
-
-    @property
-    def may_copy(self) -> bool:
-        """Whether a copy may stand beside a message whose writing was begun."""
-        return self.copy_if_refused or self.connector.capabilities.replace_mode is not ReplaceMode.EDIT_IN_PLACE
 
 
 async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pending) -> None:
@@ -131,20 +76,20 @@ async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pend
             return
         except VersionConflict as error:
             if conflict == _VERSION_TRIES - 1:
-                await _failed_attempt(runtime, work, message.id, error)
+                await failed_attempt(runtime, work, message.id, error)
         except MessageGone:
-            await _finish(runtime, work, message.id, MessageState.GONE, "deleted")
+            await finish(runtime, work, message.id, MessageState.GONE, "deleted")
             return
         except TooLarge:
-            await _finish(runtime, work, message.id, MessageState.SKIPPED, "too_large")
+            await finish(runtime, work, message.id, MessageState.SKIPPED, "too_large")
             return
         except NotCopyable:
-            await _finish(runtime, work, message.id, MessageState.SKIPPED, "not_copyable")
+            await finish(runtime, work, message.id, MessageState.SKIPPED, "not_copyable")
             return
         except Transient as error:
             # The mailbox itself answered before (see sync), so it may be this message that the provider
             # cannot serve: counted, so that it cannot hold back the mailbox for ever.
-            if await _given_up_after_transient(runtime, work, message.id, error):
+            if await given_up_after_transient(runtime, work, message.id, error):
                 return
             raise
         except (*STOPS_THE_MAILBOX, OperationalError, InterfaceError):
@@ -158,7 +103,7 @@ async def protect_one(runtime: Runtime, work: MailboxWork, message: journal.Pend
             TypeError,
             StatementError,  # something of this message that the database does not take
         ) as error:
-            await _failed_attempt(runtime, work, message.id, error)
+            await failed_attempt(runtime, work, message.id, error)
             return
 
 
@@ -215,7 +160,7 @@ async def _another_attempt(runtime: Runtime, work: MailboxWork, message_id: int)
             return
         row.attempts += 1
     if row.attempts > MAX_TRANSIENT_ATTEMPTS:
-        await _finish(runtime, work, message_id, MessageState.FAILED, "given up: no try came to an end")
+        await finish(runtime, work, message_id, MessageState.FAILED, "given up: no try came to an end")
         return
     fetched = await _fetch_or_copy(work, row, MessageRef(work.mailbox, row.external_id))
     if fetched.ref.id != row.external_id:
@@ -311,7 +256,7 @@ async def _protect_fetched(
     about["links"] += sum(each.links for each in settled)
     found = journal.storing_links(work.tenant_id, message_id, everything, minter.payloads)
     if final is not None:
-        await _finish(runtime, work, message_id, *final, about, found)
+        await finish(runtime, work, message_id, *final, about, found)
         return
     about["state"] = MessageState.WRITING.value
     about["original_hash"] = content_hash(original.content)
@@ -352,7 +297,7 @@ async def _skip(
 ) -> None:
     """Leave a message as it is, and report what stands in it where that is of use to those who are attacked by it."""
     if reason not in REPORTED:
-        await _finish(runtime, work, message_id, MessageState.SKIPPED, reason, about)
+        await finish(runtime, work, message_id, MessageState.SKIPPED, reason, about)
         return
 
     async def inspected(opener: OpenLink) -> TransformResult | BodyResult:
@@ -363,7 +308,7 @@ async def _skip(
 
     result = await _with_opener(runtime, work, message_id, inspected)
     found = journal.storing_links(work.tenant_id, message_id, result, {})
-    await _finish(runtime, work, message_id, MessageState.SKIPPED, reason, about | journal.link_values(result), found)
+    await finish(runtime, work, message_id, MessageState.SKIPPED, reason, about | journal.link_values(result), found)
 
 
 async def _replace(
@@ -396,45 +341,6 @@ def _nothing_to_write(
     return None
 
 
-class StepRecorder:
-    """Journals each step of a replacement; see ``connectors.base.types.Recorder``.
-
-    Where a copy is made, a step is durable before the next begins. Steps after which nothing more is done at the
-    provider wait in :attr:`unwritten` for the transaction that closes the message, since a crash in between is found
-    by looking: where the provider edits in place, by reading the message; where a copy is made, a removed original
-    counts as removed by us once the copy was verified.
-    """
-
-    def __init__(self, runtime: Runtime, work: MailboxWork, message_id: int, replaced_id: str, journey: str) -> None:
-        self._runtime = runtime
-        self._work = work
-        self._message_id = message_id
-        self._replaced_id = replaced_id
-        self._journey = journey
-        self.unwritten: tuple[tuple[str, dict[str, Any]], ...] = ()
-
-    async def __call__(self, step: ReplaceState) -> None:
-        """Record a step that has taken effect.
-
-        Raises:
-            JobTakenOver: Another worker has the job by now; the step is not recorded.
-        """
-        event = journal.step_event(self._journey, step)
-        in_place = step.new_id == self._replaced_id
-        if in_place or (step.step is ReplaceStep.REMOVED and self._journey == "protect"):
-            self.unwritten = (*self.unwritten, event)
-            return
-        tenant_id, values, held = self._work.tenant_id, journal.step_values(self._journey, step), HELD.get()
-        if held is None:
-            await self._runtime.db.at_once(tenant_id, journal.stepping(tenant_id, self._message_id, values, event))
-            return
-        (rows,) = await self._runtime.db.at_once(
-            tenant_id, journal.stepping_while_held(held, tenant_id, self._message_id, values, event)
-        )
-        if not rows:
-            raise JobTakenOver
-
-
 async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) -> FetchedMessage:
     """The original; or, where a crash came after it was removed, the copy that stands in its place."""
     copied = bool(row.step_new_id) and row.step_new_id != row.external_id and row.step_kind == "protect"
@@ -448,25 +354,6 @@ async def _fetch_or_copy(work: MailboxWork, row: MessageRow, ref: MessageRef) ->
     if removed and Trait.TRASH in fetched.traits:
         return await work.connector.fetch(MessageRef(work.mailbox, row.step_new_id))
     return fetched
-
-
-def resume_state(row: MessageRow) -> ReplaceState | None:
-    """The last journaled step of a running replacement."""
-    if not row.step:
-        return None
-    return ReplaceState(ReplaceStep(row.step), row.step_new_id, row.step_version)
-
-
-async def load_row(session: AsyncSession, message_id: int) -> MessageRow:
-    """A message of the unit of work's tenant.
-
-    Raises:
-        NotFound: There is none.
-    """
-    row = await session.get(MessageRow, (tenant_of(session), message_id))
-    if row is None:
-        raise NotFound(f"message {message_id} is not in the journal")
-    return row
 
 
 async def _close(
@@ -493,62 +380,3 @@ async def _close(
         *before,
         journal.finishing(work.tenant_id, message_id, runtime.clock(), state, reason, values, events),
     )
-
-
-async def _finish(
-    runtime: Runtime,
-    work: MailboxWork,
-    message_id: int,
-    state: MessageState,
-    reason: str,
-    values: dict[str, Any] | None = None,
-    before: tuple[Statement, ...] = (),
-) -> None:
-    await runtime.db.at_once(
-        work.tenant_id,
-        *before,
-        journal.finishing(work.tenant_id, message_id, runtime.clock(), state, reason, values or {}),
-    )
-
-
-async def _given_up_after_transient(runtime: Runtime, work: MailboxWork, message_id: int, error: Transient) -> bool:
-    detail = f"{type(error).__name__}: {error}"[:500]
-    if isinstance(error, Throttled):
-        async with runtime.db.tenant(work.tenant_id) as session:
-            row = await load_row(session, message_id)
-            row.attempts -= 1
-        return False
-    return await _failed(runtime, work, message_id, detail, MAX_TRANSIENT_ATTEMPTS)
-
-
-async def _failed_attempt(runtime: Runtime, work: MailboxWork, message_id: int, error: Exception) -> None:
-    """Count a failure; after several, leave the message as it is and say so."""
-    log.warning("message.attempt_failed", tenant=str(work.tenant_id), message=message_id, kind=type(error).__name__)
-    detail = f"{type(error).__name__}: {error}"[:500]
-    if not await _failed(runtime, work, message_id, detail, MAX_ATTEMPTS):
-        raise MessageNotDone(message_id, detail) from error
-
-
-async def _failed(runtime: Runtime, work: MailboxWork, message_id: int, detail: str, most: int) -> bool:
-    """Note a failed try in the trace, or give up after so many; whether that is so."""
-    async with runtime.db.tenant(work.tenant_id) as session:
-        attempts = (await load_row(session, message_id)).attempts
-    if attempts >= most:
-        await _finish(runtime, work, message_id, MessageState.FAILED, detail)
-        return True
-    event = ("retry", {"error": detail, "attempt": attempts})
-    await runtime.db.at_once(work.tenant_id, journal.tracing(work.tenant_id, message_id, event))
-    return False
-
-
-class MessageNotDone(Transient):
-    """This message needs another try; the mailbox waits for it, but not for ever.
-
-    Args:
-        message_id: Which.
-        detail: Why.
-    """
-
-    def __init__(self, message_id: int, detail: str) -> None:
-        super().__init__(f"Message {message_id} is not done yet: {detail}")
-        self.message_id = message_id

@@ -20,12 +20,13 @@ from app.audit.service import record
 from app.kit.db import tenant_of
 from app.kit.errors import Conflict, NotFound, Refused
 from app.protection import journal
+from app.protection.attempts import load_row
 from app.protection.models import MailboxRow, MessageMove, MessageRow
-from app.protection.protect import STOPS_THE_MAILBOX, load_row
 from app.protection.queue import defer_move, defer_sync
 from app.protection.reach import any_work
 from app.protection.runtime import Runtime
 from app.protection.states import MAX_ATTEMPTS, MessageState
+from app.protection.work import STOPS_THE_MAILBOX
 from app.tenants.actor import Actor, Permission
 from connectors.base.errors import ConnectorError, MessageGone, Throttled, Transient
 from connectors.base.protocol import MailboxConnector

@@ -11,8 +11,8 @@ from app.policy.service import load_snapshot
 from app.protection.copying import load_copies_chosen
 from app.protection.models import MailboxRow
 from app.protection.plan import load_options
-from app.protection.protect import MailboxWork
 from app.protection.runtime import Runtime, grant_of, mailbox_row, to_mailbox
+from app.protection.work import MailboxWork
 from connectors.base.types import Mailbox
 
 

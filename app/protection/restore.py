@@ -18,15 +18,17 @@ from app.messages import restore, restore_body
 from app.messages.types import RestoreBodyResult, RestoreResult
 from app.messages.undo_attached import KeptFile
 from app.protection import journal
+from app.protection.attempts import load_row
 from app.protection.batch import Turn
 from app.protection.content import content_hash, rebuilt
 from app.protection.models import MailboxRow, MessageEvent, MessageRow, RestoreRun
 from app.protection.payloads import OpenLink, with_opener
-from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, StepRecorder, load_row, resume_state
 from app.protection.queue import defer_restore
 from app.protection.runtime import Runtime
 from app.protection.states import MAX_TRANSIENT_ATTEMPTS, MessageState
+from app.protection.steps import StepRecorder, resume_state
 from app.protection.swapping import put_back
+from app.protection.work import STOPS_THE_MAILBOX, MailboxWork
 from connectors.base.errors import ConnectorError, MessageGone, Unavailable, VersionConflict
 from connectors.base.types import MessageRef, MimeContent, Replacement, ReplaceStep
 

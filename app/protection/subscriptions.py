@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Double, cast, func, literal, or_, select
 
 from app.kit.crypto import KeyRing
 from app.protection.models import MailboxRow, SubscriptionRow
-from app.protection.protect import MailboxWork
 from app.protection.runtime import Runtime
+from app.protection.work import MailboxWork
 from connectors.base.types import Subscription
 
 log = structlog.get_logger()

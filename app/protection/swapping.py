@@ -15,7 +15,7 @@ import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from psycopg.types.json import Jsonb
@@ -27,13 +27,14 @@ from app.messages.types import FoundLink, TransformWarning
 from app.messages.undo_attached import KeptFile, pack
 from app.protection import journal
 from app.protection.attached import NOTHING, Looked, look, not_changed
-from app.protection.holding import HELD, JobTakenOver
 from app.protection.models import MessageRow
 from app.protection.payloads import OpenLink
 from app.protection.plan import make_plan
 from app.protection.runtime import Runtime
 from app.protection.states import MessageState
+from app.protection.steps import record_step
 from app.protection.transforming import no_mint
+from app.protection.work import MailboxWork
 from connectors.base.errors import ConnectorError, WriteNotVerified
 from connectors.base.types import (
     AccessCheck,
@@ -46,9 +47,6 @@ from connectors.base.types import (
     SwapOutcome,
     Swapped,
 )
-
-if TYPE_CHECKING:
-    from app.protection.protect import MailboxWork
 
 log = structlog.get_logger()
 
@@ -225,18 +223,10 @@ class SwapRecorder:
         Raises:
             JobTakenOver: Another worker has the job by now; the step is not recorded.
         """
-        tenant_id, held = self._work.tenant_id, HELD.get()
         state = MessageState.WRITING if self._journey == "protect" else MessageState.RESTORING
         values = {"state": state.value}
         event = (f"attachment_{step.value}", {"journey": self._journey, "number": number + 1})
-        if held is None:
-            await self._runtime.db.at_once(tenant_id, journal.stepping(tenant_id, self._message_id, values, event))
-            return
-        (rows,) = await self._runtime.db.at_once(
-            tenant_id, journal.stepping_while_held(held, tenant_id, self._message_id, values, event)
-        )
-        if not rows:
-            raise JobTakenOver
+        await record_step(self._runtime.db, self._work.tenant_id, self._message_id, values, event)
 
 
 async def settle(

@@ -21,12 +21,13 @@ from app.protection.batch import Turn, protect_all, protect_page
 from app.protection.mail_alerts import mail_of_stop
 from app.protection.models import MailboxRow
 from app.protection.opening import read_mailbox
-from app.protection.protect import STOPS_THE_MAILBOX, MailboxWork, protect_one
+from app.protection.protect import protect_one
 from app.protection.queue import defer_sync, looking_again, notified, run_with_looks
 from app.protection.reach import any_work
 from app.protection.restore import resume_restore
 from app.protection.runtime import Runtime
 from app.protection.states import LeftOut, MessageState
+from app.protection.work import STOPS_THE_MAILBOX, MailboxWork
 from app.tenants.accounts import TenantStatus
 from app.tenants.actor import system_actor
 from app.tenants.models import Tenant

@@ -14,7 +14,6 @@ from app.protection.again import Again
 from app.protection.copying import with_choice
 from app.protection.incident_retention import IN_BATCH, forget_old_incidents
 from app.protection.models import MailboxRow, MessageRow, SubscriptionRow
-from app.protection.protect import STOPS_THE_MAILBOX
 from app.protection.reach import any_work, protected_mailboxes
 from app.protection.restore import run_mailbox
 from app.protection.roster import refresh_mailboxes
@@ -22,6 +21,7 @@ from app.protection.runtime import Runtime, grant_of
 from app.protection.states import LeftOut
 from app.protection.sync import open_work, stop_tenant, sync_mailbox
 from app.protection.turn import take_up_turn
+from app.protection.work import STOPS_THE_MAILBOX
 from app.tenants.models import Domain, Session, Tenant, UsedState
 from connectors.base.errors import (
     AccessRevoked,

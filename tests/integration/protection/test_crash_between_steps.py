@@ -9,8 +9,8 @@ import pytest
 
 from app.protection import protect as protect_module
 from app.protection import restore as restore_module
-from app.protection.protect import StepRecorder
 from app.protection.service import pause
+from app.protection.steps import StepRecorder
 from app.protection.tasks import restore_mailbox
 from connectors.base.types import ReplaceState, ReplaceStep
 from tests.integration.protection.hands import Hands
