@@ -117,7 +117,7 @@ def _less_crowded(plane: _Plane) -> _Plane | None:
     if min(plane.pixels.shape) * factor < _MIN_SIDE:
         return None
     smaller, scale = _reduced(plane.pixels, max(1, round(max(plane.pixels.shape) * factor)))
-    return _Plane(smaller, plane.scale * scale, plane.first)
+    return _Plane(smaller, plane.scale * scale, plane.first, True)
 
 
 def _code(reading: _Reading, frame: int) -> QrCode:
@@ -130,6 +130,7 @@ class _Plane(NamedTuple):
     pixels: Bitmap
     scale: float
     first: bool
+    crowded: bool = False
 
 
 def _planes(bitmap: Bitmap) -> Iterator[_Plane]:
@@ -180,7 +181,7 @@ def _read_plane(plane: _Plane, orientation: int, some_found: bool) -> list[_Read
     readings = _first_result(attempts, small)
     if not readings:
         places = pattern_places(small) if places < 0 else places
-        readings = _first_result(_opencv_attempts(orientation, places), small)
+        readings = _first_result(_opencv_attempts(orientation, places, aruco=not plane.crowded), small)
     factor = 1 / (scale * plane.scale)
     return [reading._replace(corners=scaled(reading.corners, factor)) for reading in readings]
 
@@ -193,19 +194,20 @@ def _first_result(attempts: Iterable[Callable[[Bitmap], list[_Reading]]], plane:
     return []
 
 
-def _opencv_attempts(orientation: int, places: int) -> list[Callable[[Bitmap], list[_Reading]]]:
+def _opencv_attempts(orientation: int, places: int, *, aruco: bool) -> list[Callable[[Bitmap], list[_Reading]]]:
     """Return OpenCV's detectors, as far as the places that look like finder patterns are few enough for them.
 
     Looking for several codes, both try combinations of all such places: some hundreds keep them busy for
     minutes, and a picture can be made to have them. Then a small picture is searched for one code, and a large
-    one is smoothed first, which noise does not survive.
+    one is smoothed first, which noise does not survive. The detector of the ArUco module is kept from what is left of
+    a crowd: it sees patterns where we do not, and was busy with one such picture for seven seconds.
     """
     attempts: list[Callable[[Bitmap], list[_Reading]]] = []
     if places > MOST_PLACES:
         attempts.append(lambda plane: _opencv_smoothed(plane, orientation))
     elif places:
         attempts.append(lambda plane: _opencv(plane, orientation, cv2.QRCodeDetector()))
-    if 0 < places <= _MOST_FOR_ARUCO:
+    if aruco and 0 < places <= _MOST_FOR_ARUCO:
         attempts.append(lambda plane: _opencv(plane, orientation, cv2.QRCodeDetectorAruco()))
     return attempts
 
