@@ -15,7 +15,9 @@ import base64
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from connectors.base import marker_keys as base
 
 NAME = "X-Postern"
 
@@ -41,25 +43,14 @@ class Marked:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MarkerKeys:
-    """The key that new markers get, and older ones that are still believed.
+class MarkerKeys(base.MarkerKeys):
+    """The secrets of markers, and what is done with them here."""
 
-    Attributes:
-        current: Secret of new markers.
-        older: Secrets of markers made before a rotation; kept as long as copies made with them.
-    """
-
-    current: bytes = field(repr=False)
-    older: tuple[bytes, ...] = field(default=(), repr=False)
-
-    def __post_init__(self) -> None:
-        if any(len(key) < 16 for key in (self.current, *self.older)):
-            raise ValueError("A marker key must have at least 16 bytes.")
+    __slots__ = ()
 
     def read(self, mailbox_id: str, raw: bytes) -> Marked | None:
         """The marker of a message, where it has one that is ours; None for everything else."""
-        for key in (self.current, *self.older):
+        for key in self.all:
             if marked := read(key, mailbox_id, raw):
                 return marked
         return None

@@ -19,8 +19,8 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from connectors.base import marker_keys as base
 from connectors.base.types import CopyMark
 
 _SET = "{8e3c1a52-5d0f-4b7e-9a46-2f60b7c9d114}"
@@ -31,25 +31,14 @@ WRITE = f"String {_SET} Name PosternWrite"
 _WRITE = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True, slots=True)
-class MarkKeys:
-    """The key that new markers get, and older ones that are still believed.
+class MarkKeys(base.MarkerKeys):
+    """The secrets of markers, and what is done with them here."""
 
-    Attributes:
-        current: Secret of new markers.
-        older: Secrets of markers made before a rotation; kept as long as copies made with them.
-    """
-
-    current: bytes = field(repr=False)
-    older: tuple[bytes, ...] = field(default=(), repr=False)
-
-    def __post_init__(self) -> None:
-        if any(len(key) < 16 for key in (self.current, *self.older)):
-            raise ValueError("A marker key must have at least 16 bytes.")
+    __slots__ = ()
 
     def tags(self, mailbox_id: str, original_id: str) -> tuple[str, ...]:
         """What copies of this message carry as ``PosternCopy``, the present key's first."""
-        return tuple(_tag(key, mailbox_id, original_id) for key in (self.current, *self.older))
+        return tuple(_tag(key, mailbox_id, original_id) for key in self.all)
 
     def properties(self, mailbox_id: str, original_id: str) -> list[dict[str, str]]:
         """The extended properties of a new copy."""

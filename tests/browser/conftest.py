@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from tests.browser.running import CHROMIUM_ARGS, Demo, running_demo
+from tests.browser.running import Demo, running_demo
+from tests.chromium import ARGUMENTS
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def demo(chromium: str) -> Iterator[Demo]:
 def browser(chromium: str) -> Iterator[Browser]:
     """Chromium. Playwright keeps an event loop while it is open, so it is closed before other modules run."""
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+        started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield started
         started.close()
 

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from tests.browser.running import CHROMIUM_ARGS, Demo, running_demo
+from tests.browser.running import Demo, running_demo
 from tests.browser.test_journey import MICROSOFT, click, open_message, sign_in_and_connect, three_links
+from tests.chromium import ARGUMENTS
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 SUBJECT = "Your parcel, your voucher, your account"
@@ -52,7 +53,7 @@ def main() -> int:
         return 1
     FOLDER.mkdir(parents=True, exist_ok=True)
     with running_demo(deliver_every=1) as demo, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         take(demo, browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB"))
         browser.close()
     return 0

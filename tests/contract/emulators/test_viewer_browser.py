@@ -16,20 +16,12 @@ from connectors.emulators.demo.letters_people import inline_image
 from connectors.emulators.demo.letters_service import newsletter
 from connectors.emulators.demo.organisations import KASUGA, NORDWIND, seed
 from connectors.emulators.testing import Emulators, running_emulators
+from tests.chromium import ARGUMENTS
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and "POSTERN_REQUIRE_CHROMIUM" not in os.environ, reason="Chromium is not installed"
 )
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import ConsoleMessage, Page, async_playwright
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.gateway.models import Click
@@ -26,19 +26,9 @@ from app.protection.models import (
 )
 from app.tenants.actor import Role
 from app.tenants.models import Domain, Tenant
+from tests.chromium import ARGUMENTS
 from tests.integration.console.world import Browser, Console
 
-expect.set_options(timeout=30_000)
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Interactive elements smaller than 24 by 24 CSS pixels, but for links within a sentence (WCAG 2.2, 2.5.8).
 SMALL_TARGETS = """() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]
   .filter(e => e.checkVisibility() && !(e.tagName === 'A' && getComputedStyle(e).display === 'inline'))

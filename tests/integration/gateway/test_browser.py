@@ -13,17 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from app.kit.crypto import KeyRing
 from app.policy.engine import ListRule, PageWords, PolicySnapshot
+from tests.chromium import ARGUMENTS
 from tests.integration.gateway.serving import Served, serve
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 class _Site(http.server.BaseHTTPRequestHandler):
