@@ -7,6 +7,7 @@ database, the others cannot).
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -182,6 +183,9 @@ async def serve_http(
         listener.close()
         raise ConfigurationError(f"Port {port} of {host} cannot be used: {error.strerror}.") from None
     listener.set_inheritable(False)
+    # What is loaded stays: a full collection walked over 150,000 objects of libraries and took 0.15 s, in which nobody
+    # was answered. Frozen (https://docs.python.org/3/library/gc.html#gc.freeze) they are passed over.
+    gc.freeze()
     server = _Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     stopped = asyncio.create_task(stopping.wait())
