@@ -122,6 +122,7 @@ LINK_ACTIONS = {
     "rewrite": N_("Protected"),
     "leave": N_("Left as it was"),
     "redact": N_("Replaced by a text"),
+    "unreadable": N_("Made unreadable"),
     "style": N_("Made unclickable"),
 }
 REASONS = {
