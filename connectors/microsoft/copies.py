@@ -47,7 +47,7 @@ from connectors.base.types import (
 )
 from connectors.base.verify import verify_body
 from connectors.microsoft import folders as names
-from connectors.microsoft.client import GraphClient
+from connectors.microsoft.client import GraphClient, Reply
 from connectors.microsoft.copy_parts import (
     EXPAND,
     SELECT,
@@ -88,7 +88,6 @@ class Copier:
         self._book = book
         self._keys = keys
         self._search = CopySearch(client, book, keys)
-        self._carries = True
 
     async def run(
         self,
@@ -186,33 +185,30 @@ class Copier:
         doubted = self._search.is_uncertain(target)
         self._search.set_uncertain(target)  # holds if this task is cancelled while waiting, too
         try:
-            made = await self._post(target, folder, document(source, target.content, contents, marked, carry=True))
+            reply = await self._post(target, folder, document(source, target.content, contents, marked, carry=True))
+            if reply.fault is not None and reply.status == 400:
+                # It may be a property that can be left out.
+                reply = await self._post(target, folder, document(source, target.content, contents, marked, carry=False))
+            if reply.fault is not None:
+                raise await self._client.refused(reply.fault, _CREATING)
         except Transient:
             raise
         except ConnectorError:
             if not doubted:
                 self._search.set_certain(target)
             raise
-        if made is None:
-            self._carries = False
-            made = await self._post(target, folder, document(source, target.content, contents, marked, carry=False))
         if not doubted:
             self._search.set_certain(target)
-        if made is None or not isinstance(made.get("id"), str):
+        made = reply.data
+        if not isinstance(made.get("id"), str):
             raise Unavailable("Graph answered the creation of a copy without its id.")
         if made["id"] == ref.id:
             raise WriteNotVerified("Graph gave the original's id for the copy. Nothing was touched.")
         return made
 
-    async def _post(self, target: Target, folder: str, made: dict[str, Any]) -> dict[str, Any] | None:
-        """Create the copy; None where Exchange takes exception to a property that can be left out."""
+    async def _post(self, target: Target, folder: str, made: dict[str, Any]) -> Reply:
         info = self._client.requests.create_message(target.mailbox.id, folder, made)
-        reply = await self._client.exchange(info, mailbox=target.mailbox.id, read=False, what=_CREATING)
-        if reply.fault is None:
-            return reply.data
-        if reply.status == 400 and self._carries:
-            return None
-        raise await self._client.refused(reply.fault, _CREATING)
+        return await self._client.exchange(info, mailbox=target.mailbox.id, read=False, what=_CREATING)
 
     # ---- verifying
 

@@ -185,15 +185,18 @@ async def test_a_body_that_exchange_normalises_is_verified_by_meaning(copies: Mi
     assert done.content == (await copies.connector.fetch(done.ref)).content
 
 
-async def test_what_exchange_refuses_to_be_set_is_left_out(copies: MicrosoftCopiesHarness) -> None:
+async def test_what_exchange_refuses_to_be_set_is_left_out_of_every_copy(copies: MicrosoftCopiesHarness) -> None:
     copies.state.switches.creation_takes_times_only = True
-    message = await fetched(copies, rich_mail())
+    messages = [await fetched(copies, rich_mail()) for _ in range(2)]
 
-    done = await copies.connector.replace(protect(copies, message), "protect:1", Journal())
+    made = [
+        await copies.connector.replace(protect(copies, message), f"protect:{number}", Journal())
+        for number, message in enumerate(messages)
+    ]
 
-    copy = copies.message(done.ref)
-    assert copy.received_at == copies.message(message.ref).received_at.replace(microsecond=0)
-    assert [each.id for each in visible(copies, copies.ada)] == [done.ref.id]
+    for done, message in zip(made, messages, strict=True):
+        assert copies.message(done.ref).received_at == copies.message(message.ref).received_at.replace(microsecond=0)
+    assert {each.id for each in visible(copies, copies.ada)} == {done.ref.id for done in made}
 
 
 async def test_a_draft_is_no_copy_of_received_mail(copies: MicrosoftCopiesHarness) -> None:
