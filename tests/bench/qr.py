@@ -8,6 +8,7 @@ is compared with it (white space aside). One process, one thread; times include 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -80,6 +81,14 @@ def plain_opencv(data: bytes) -> list[str]:
     return [bytes(text).decode("utf-8", "replace") for text in texts if text] if done else []
 
 
+_readings = itertools.count(1)
+
+
+def find_anew(data: bytes) -> list[qr.QrCode]:
+    """Find codes. A picture that was read is remembered by its bytes, so more stand behind its end each time."""
+    return list(qr.find(data + next(_readings).to_bytes(4)))
+
+
 def _same(text: str) -> str:
     return " ".join(text.split())
 
@@ -96,7 +105,7 @@ def main() -> None:
         count += 1
         texts = {_same(code.text) for code in qr.find(data)}
         either = {_same(text) for text in plain_zxing(data) + plain_opencv(data)} - {""}
-        ours.append(best_of(partial(qr.find, data)))
+        ours.append(best_of(partial(find_anew, data)))
         plain.append(best_of(partial(plain_zxing, data)))
         found += len(texts)
         readable += len(either)
