@@ -188,7 +188,9 @@ class Copier:
             reply = await self._post(target, folder, document(source, target.content, contents, marked, carry=True))
             if reply.fault is not None and reply.status == 400:
                 # It may be a property that can be left out.
-                reply = await self._post(target, folder, document(source, target.content, contents, marked, carry=False))
+                reply = await self._post(
+                    target, folder, document(source, target.content, contents, marked, carry=False)
+                )
             if reply.fault is not None:
                 raise await self._client.refused(reply.fault, _CREATING)
         except Transient:
