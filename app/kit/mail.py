@@ -57,9 +57,12 @@ class MailServer:
         return await asyncio.to_thread(self._send, messages)
 
     def _send(self, messages: Sequence[tuple[str, EmailMessage]]) -> list[str]:
+        done: list[str] = []
         try:
             with self._connected() as smtp:
-                return [self._hand_in(smtp, recipient, message) for recipient, message in messages]
+                for recipient, message in messages:
+                    done.append(self._hand_in(smtp, recipient, message))
+            problem = ""
         except smtplib.SMTPNotSupportedError:
             problem = "no_tls"
         except smtplib.SMTPAuthenticationError as error:
@@ -70,7 +73,8 @@ class MailServer:
             problem = f"tls {error.reason or type(error).__name__}"
         except (OSError, smtplib.SMTPException) as error:
             problem = f"no_connection {type(error).__name__}"
-        return [problem] * len(messages)
+        # What the server took it has, whatever became of the connection after that: it is not sent again.
+        return [*done, *[problem] * (len(messages) - len(done))]
 
     def _connected(self) -> smtplib.SMTP:
         context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))

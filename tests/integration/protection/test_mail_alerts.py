@@ -219,6 +219,23 @@ async def test_one_that_is_refused_is_tried_again_and_given_up_in_the_end_while_
     assert kinds == ["opened", "mailed", "mail_failed"]
 
 
+async def test_what_the_server_took_before_it_hung_up_is_not_sent_again(
+    database: Database, tenant: uuid.UUID, tmp_path: Path
+) -> None:
+    last = "zoe@nordwind.example"
+    await told(database, tenant, SOC, BOSS, last)
+    await open_incident(database, tenant)
+    async with submission(tmp_path) as server:
+        server.answers[BOSS] = "421 too busy"  # the client hangs up on that (RFC 5321, section 3.8)
+        runtime = runtime_of(database, tmp_path, server)
+        await send_mails(runtime, tenant)
+        assert [state for _, state, _, _ in await journal(database, tenant)] == ["sent", "waiting", "waiting"]
+        server.answers.clear()
+        runtime.clock.offset += timedelta(hours=1)  # type: ignore[attr-defined]  # the clock of these tests
+        await send_mails(runtime, tenant)
+    assert [recipient for recipient, _, _ in server.got] == [SOC, BOSS, last]
+
+
 async def test_a_server_that_is_away_puts_mails_off_and_a_lost_job_is_found_again(
     database: Database, tenant: uuid.UUID, tmp_path: Path
 ) -> None:
