@@ -75,6 +75,23 @@ def test_links_as_outlook_on_the_web_marks_them_are_part_of_a_text() -> None:
         "<a href='http://evil.example/'",
         "<plaintext>",
         "<style>.x{color:red}",
+        '<style>.x:before{content:"Your bank"}</style>',
+        "<style>.x{font-size:0}</style>",
+        "<style>.x{margin-left:-99px}</style>",
+        "<style></\u017ftyle>.x{position:fixed}<style></style>",
+        "<style></style\xa0>.x{position:fixed}<style></style>",
+        "<style></style\x0b>.x{position:fixed}<style></style>",
+        '<div style="font-size:0px">x</div>',
+        '<div style="height:0;overflow:hidden">x</div>',
+        '<div style="text-indent:-999px">x</div>',
+        '<font color="white">x</font>',
+        "<title>x</title>",
+        '<a href="http://3232235777">3232235777</a>',
+        '<a href="http://Your-invoice">Your-invoice</a>',
+        '<a href="http://support@evil.example">support@evil.example</a>',
+        '<a href="https://bank.example&nbspx.evil.example">https://bank.example&nbspx.evil.example</a>',
+        '<a href="http://evil.example/\u202e">http://evil.example/\u202e</a>',
+        '<a href="http://evil.exam&#10;ple/">http://evil.exam&#10;ple/</a>',
     ],
 )
 def test_what_no_plain_text_has_is_rewritten_however_much_armour_it_wears(written: str) -> None:
@@ -87,3 +104,17 @@ def test_what_no_plain_text_has_is_rewritten_however_much_armour_it_wears(writte
 @given(st.text(alphabet=st.characters(blacklist_categories=("Cs", "Cc")), max_size=60))
 def test_whatever_a_text_says_its_html_is_known_again(text: str) -> None:
     assert is_armoured_text(text_to_html(f"{ARMOURED}{text}"))
+
+
+@pytest.mark.parametrize(
+    "hostile", ["<style>", "<a", "<a x", "<style", "<", "<!--", "<a href=", "<style>x{", "<style>x{};"]
+)
+@pytest.mark.parametrize("filled", [" ", "\n", "<", "x", "x{}", "&", ";"])
+def test_no_markup_keeps_it_for_longer_than_one_walk(hostile: str, filled: str) -> None:
+    text = f"-----BEGIN PGP MESSAGE-----\n{hostile}{filled * (400_000 // len(filled))}>"
+    assert not is_armoured_text(text)
+
+
+@pytest.mark.parametrize("repeated", ["<a ", "<style>", "<style></style", "<style><!--", "</style ", "<div style='"])
+def test_nor_does_markup_that_begins_over_and_over(repeated: str) -> None:
+    assert not is_armoured_text("-----BEGIN PGP MESSAGE-----\n" + repeated * (400_000 // len(repeated)))
