@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import select
 
+from app.audit.models import AuditEntry
 from app.audit.service import record
 from app.protection import journal
 from app.protection.models import MessageEvent, MessageRow
@@ -31,6 +32,7 @@ LATE = timedelta(days=1)
 owner has made: by copying, or out of an archive."""
 
 _REMOVED = "duplicate_removed"
+_AUDITED = "message.duplicate_removed"
 _ADOPTED = "copy_adopted"
 
 
@@ -101,7 +103,8 @@ async def _in_sight(work: MailboxWork, message_id: str) -> FetchedMessage | None
 
 
 async def _note(runtime: Runtime, work: MailboxWork, row: MessageRow, detail: dict[str, Any]) -> None:
-    """Journal and audit it before it is done, once; and only while the job is this worker's."""
+    """Journal and audit it before it is done, each once, even where a kill came between; and only while the job is this
+    worker's."""
     async with runtime.db.tenant(work.tenant_id) as session:
         known = await session.scalar(
             select(MessageEvent.id).where(
@@ -110,10 +113,15 @@ async def _note(runtime: Runtime, work: MailboxWork, row: MessageRow, detail: di
                 MessageEvent.detail["id"].as_string() == detail["id"],
             )
         )
-    if known is not None:
-        return
-    unchanged = {"external_id": row.external_id}
-    await record_step(runtime.db, work.tenant_id, row.id, unchanged, (_REMOVED, detail))
+    if known is None:
+        unchanged = {"external_id": row.external_id}
+        await record_step(runtime.db, work.tenant_id, row.id, unchanged, (_REMOVED, detail))
     async with runtime.db.tenant(work.tenant_id) as session:
-        postern = system_actor(work.tenant_id, "Postern")
-        await record(session, postern, "message.duplicate_removed", f"message {row.id}", detail)
+        told = await session.scalar(
+            select(AuditEntry.id).where(
+                AuditEntry.action == _AUDITED, AuditEntry.detail["id"].as_string() == detail["id"]
+            )
+        )
+        if told is None:
+            postern = system_actor(work.tenant_id, "Postern")
+            await record(session, postern, _AUDITED, f"message {row.id}", detail)

@@ -124,6 +124,23 @@ async def test_it_goes_to_the_bin_and_the_one_that_stands_is_left_as_it_is(organ
     assert await notes(organisation) == (["duplicate_removed"], ["message.duplicate_removed"])
 
 
+async def test_killed_after_the_trace_it_is_in_the_audit_log_too_and_in_each_once(organisation: Organisation) -> None:
+    _, standing = await protected(organisation)
+    late = appear(organisation, standing)
+    (row,) = await organisation.messages()
+    detail = {"id": late, "stands": standing}
+    async with organisation.runtime.db.tenant(organisation.tenant_id) as session:
+        event = MessageEvent(
+            tenant_id=row.tenant_id, message_id=row.id, kind="duplicate_removed", actor="", detail=detail
+        )
+        session.add(event)
+
+    await organisation.sync()
+
+    assert place(organisation, late) == "bin"
+    assert await notes(organisation) == (["duplicate_removed"], ["message.duplicate_removed"])
+
+
 @pytest.mark.parametrize("gone", [True, False], ids=["deleted", "in_the_bin"])
 async def test_the_only_one_that_is_left_stays_and_can_be_restored(organisation: Organisation, gone: bool) -> None:
     (ada,) = organisation.people
