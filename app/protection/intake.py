@@ -143,16 +143,18 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         return None
-    body: bytes = b""
+    chunks: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > MAX_BODY_BYTES:
             return None
         if not message.get("more_body", False):
-            return body
+            return b"".join(chunks)
 
 
 async def _take(
