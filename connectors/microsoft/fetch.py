@@ -8,6 +8,7 @@ and rights-managed mail.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from datetime import datetime
@@ -181,7 +182,11 @@ async def fetch_message(
     attachments: list[dict[str, Any]] = []
     if reply.data.get("hasAttachments") is True or _shows_inline(reply.data):
         attachments = await list_attachments(client, ref)
-    return read_message(ref, reply.data, known, attachments, keys)
+    found = read_message(ref, reply.data, known, attachments, keys)
+    if keys is not None and await book.name_of(mailbox, (*found.places, "")[0]) == names.RECOVERABLE:
+        # Where messages are replaced by copies, whether one is in sight decides about another: this one is not.
+        return dataclasses.replace(found, traits=found.traits | {Trait.TRASH})
+    return found
 
 
 def _shows_inline(message: dict[str, Any]) -> bool:

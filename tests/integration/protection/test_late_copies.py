@@ -167,6 +167,23 @@ async def test_the_only_one_that_is_left_stays_and_can_be_restored(organisation:
     assert GATEWAY not in text
 
 
+async def test_the_only_one_that_is_left_stays_where_the_other_was_deleted_for_good(organisation: Organisation) -> None:
+    if organisation.provider is Provider.GOOGLE:
+        pytest.skip("Gmail has no place where a message that was deleted for good still answers")
+    (ada,) = organisation.people
+    _, standing = await protected(organisation)
+    late = appear(organisation, standing)
+    state = organisation.emulators.world.microsoft
+    person = state.person(ada).id
+    state.move(state.message(person, standing), state.folder(person, "recoverableitemsdeletions"))
+
+    await organisation.sync()
+    await organisation.sync()
+
+    assert place(organisation, late) == "in sight"
+    assert await notes(organisation) == (["copy_adopted"], [])
+
+
 async def test_what_appears_days_later_its_owner_has_made(organisation: Organisation) -> None:
     _, standing = await protected(organisation)
     late = appear(organisation, standing)
