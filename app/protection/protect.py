@@ -325,6 +325,8 @@ async def _replace(
     content = done.content or replacement.content
     if row is not None and journal.open_kept(runtime, row):
         todo = await _attachments_again(runtime, work, row, await work.connector.fetch(done.ref))
+    if todo is not None and todo.looked.swaps:
+        await steps.write_down()
     steps_left = steps.unwritten
     await _close(runtime, work, message_id, done.ref.id, done.version, content, steps_left, todo, done.normalised)
 

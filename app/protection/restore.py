@@ -116,6 +116,8 @@ async def _attempt(runtime: Runtime, work: MailboxWork, message_id: int, actor: 
         steps,
         resume_state(row) if row.step_kind == "restore" else None,
     )
+    if kept:
+        await steps.write_down()
     exact = content_hash(before) == row.original_hash
     return await _restored(
         runtime,

@@ -10,6 +10,7 @@ from app.protection import journal
 from app.protection.holding import HELD, JobTakenOver
 from app.protection.models import MessageRow
 from app.protection.runtime import Runtime
+from app.protection.states import MessageState
 from app.protection.work import MailboxWork
 from connectors.base.types import ReplaceState, ReplaceStep
 
@@ -68,6 +69,19 @@ class StepRecorder:
             return
         values = journal.step_values(self._journey, step)
         await record_step(self._runtime.db, self._work.tenant_id, self._message_id, values, event)
+
+    async def write_down(self) -> None:
+        """Journal what waits in :attr:`unwritten`, because more is about to be done at the provider.
+
+        Raises:
+            JobTakenOver: Another worker has the job by now; what was left to record is not recorded.
+        """
+        state = MessageState.WRITING if self._journey == "protect" else MessageState.RESTORING
+        while self.unwritten:
+            event, *later = self.unwritten
+            values = {"state": state.value}
+            await record_step(self._runtime.db, self._work.tenant_id, self._message_id, values, event)
+            self.unwritten = tuple(later)
 
 
 def resume_state(row: MessageRow) -> ReplaceState | None:
