@@ -211,6 +211,18 @@ async def test_a_message_with_nothing_but_a_code_is_protected_and_its_text_stays
     assert nordwind.readable(nordwind.people[0]) == text
 
 
+async def test_the_trace_tells_of_the_text_before_the_pictures_in_the_order_in_which_they_were_done(
+    nordwind: Organisation,
+) -> None:
+    await want(nordwind, qr="deface")
+    await protect(nordwind, letter(nordwind.people[0], CODE))
+    await restore(nordwind)
+    async with nordwind.runtime.db.tenant(nordwind.tenant_id) as session:
+        kinds = list(await session.scalars(select(MessageEvent.kind).order_by(MessageEvent.id)))
+    done = ["written", "verified", *(f"attachment_{step.value}" for step in STEPS)]
+    assert kinds == ["seen", *done, "protected", *done, "restored"]
+
+
 async def test_without_such_a_policy_the_picture_stays_and_the_code_is_said_to_be_readable(
     nordwind: Organisation,
 ) -> None:
