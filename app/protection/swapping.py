@@ -177,17 +177,28 @@ async def take_up(
         return await look_into(runtime, work, now, minter, opener, may_change=True)
 
     looked = named_as_before(dataclasses.replace(await with_links(looking), settled=settled), kept)
-    undo = journal.open_undo(runtime, row)
-    record = sealed(runtime, work, row.id, undo, (*settled, *looked.kept))
-    known = {each.part for each in (*settled, *looked.kept)}
+    undo, made = journal.open_undo(runtime, row), (*settled, *looked.kept)
+    known = {each.part: each.links for each in made}
     dropped = [each.part for each in kept if each.part not in known]
+    # With the undo record: it tells which attachments' links are in the number.
+    values: dict[str, Any] = {
+        "links": max(0, row.links + sum(known.values()) - sum(each.links for each in kept)),
+        "warnings": _warnings_anew(row, looked),
+    }
     await runtime.db.at_once(
         work.tenant_id,
         *journal.storing_payloads(work.tenant_id, minter.payloads),
-        journal.putting(work.tenant_id, row.id, undo_sealed=record),
+        journal.putting(work.tenant_id, row.id, undo_sealed=sealed(runtime, work, row.id, undo, made), **values),
         statement(_LEFT, work.tenant_id, row.id, dropped),
     )
-    return Todo(looked, undo, {"links": row.links, "warnings": list(row.warnings)}, is_body_written=True)
+    return Todo(looked, undo, values, is_body_written=True)
+
+
+def _warnings_anew(row: MessageRow, looked: Looked) -> list[dict[str, str]]:
+    """What was not covered of a message whose attachments were looked at again."""
+    said = [journal.warning_value(warning) for warning in looked.warnings]
+    before = [each for each in row.warnings if not each["code"].startswith("attachment_") and each not in said]
+    return [*before, *said]
 
 
 def named_as_before(looked: Looked, kept: Sequence[KeptFile]) -> Looked:

@@ -351,8 +351,11 @@ async def test_a_policy_that_changes_while_half_is_done_leaves_each_attachment_o
         assert readable[0].startswith(GATEWAY)
         assert readable[1:] == ([SECOND] if policy == "report" else [])
         actions = {url: action for url, _, action in (await links(nordwind))[-2:]}
+        row = (await nordwind.messages())[-1]
+        assert row.links == 2  # the body's and the first code's
         if policy == "report":
             assert actions[SECOND] == "leave"
+            assert "attachment_links_left" in codes(row)
         await restore(nordwind)
         assert attributes(nordwind) == before
         state = nordwind.emulators.world.microsoft
