@@ -24,7 +24,6 @@ from app.verdicts.scoring import Level
 
 BUCKETS: Final = 1 << 16
 MAX_SOURCES: Final = 128
-HOST_REST_BITS: Final = 8
 PATH_BITS: Final = 35
 TAG_BITS: Final = 21
 PATH_SHIFT: Final = TAG_BITS
@@ -45,11 +44,6 @@ def host_key(host: str) -> int:
 def path_key(expression: str) -> int:
     """35 bits of an expression."""
     return int.from_bytes(blake2b(expression.encode("ascii", "replace"), digest_size=5).digest(), "big") >> 5
-
-
-def entry_key(host: str, expression: str) -> int:
-    """The 59 bits by which entries are ordered."""
-    return host_key(host) << PATH_BITS | path_key(expression)
 
 
 def entry_tag(level: Level, source: int, since: date | None = None) -> int:
