@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.audit.service import record
+from app.kit.clock import utc_now
 from app.kit.errors import Conflict, NotFound, Refused
 from app.kit.i18n import DEFAULT_LOCALE, LOCALES
 from app.kit.mail import MailServer
@@ -38,6 +39,9 @@ MAX_RECIPIENTS: Final = 10
 MAX_TRIES: Final = 8
 AT_ONCE: Final = 20
 """Mails over one connection; the next job takes up the rest."""
+INCIDENTS_AN_HOUR: Final = 20
+"""Of so many incidents each person is told within an hour; what is over waits its turn. Whoever sends mail with
+thousands of bad hosts must not make thousands of mails of it."""
 KEPT = timedelta(days=30)
 TEST_EVERY = timedelta(minutes=1)
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 900.0
@@ -137,7 +141,20 @@ async def mail_of_incident(session: AsyncSession, tenant_id: uuid.UUID, incident
     tenant = await session.get(Tenant, tenant_id)
     incident = await session.get(Incident, (tenant_id, incident_id))
     if tenant is not None and incident is not None:
-        await _note(session, tenant, "incident", incident_id, number=incident.alerts)
+        turn = await _turn(session, tenant_id, utc_now())
+        await _note(session, tenant, "incident", incident_id, number=incident.alerts, not_before=turn)
+
+
+async def _turn(session: AsyncSession, tenant_id: uuid.UUID, now: datetime) -> datetime:
+    """When administrators may be told of one more incident."""
+    told = (
+        select(func.max(MailAlert.not_before))
+        .where(MailAlert.tenant_id == tenant_id, MailAlert.kind == "incident")
+        .group_by(MailAlert.about, MailAlert.number)
+        .order_by(func.max(MailAlert.not_before).desc())
+    )
+    before = await session.scalar(told.offset(INCIDENTS_AN_HOUR - 1).limit(1))
+    return now if before is None else max(now, before + timedelta(hours=1))
 
 
 async def mail_of_stop(session: AsyncSession, tenant: Tenant, now: datetime) -> None:
@@ -154,10 +171,13 @@ async def _note(
     number: int = 0,
     status: str = "",
     now: datetime | None = None,
+    not_before: datetime | None = None,
 ) -> int:
     common = {"tenant_id": tenant.tenant_id, "kind": kind, "about": about, "number": number, "status": status}
     if now is not None:
         common |= {"asked_at": now, "not_before": now}
+    if not_before is not None:
+        common["not_before"] = not_before
     rows = [common | {"recipient": address} for address in MailPolicy.of(tenant).recipients]
     if not rows:
         return 0

@@ -3,6 +3,7 @@ the console's own: of what turned bad only the host is named, with its dots in b
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ _TEXTS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 _PATHS: Final = {"test": "/settings#alerts", "revoked": "/connector", "blocked": "/connector"}
 
 
+_DOT_RE: Final = re.compile(r"\.(?=[^\s.]{2}|\d)")
+"""As in an address, not as in "S.p.A." or "Inc.": no top-level domain has one letter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a mail is about.
@@ -99,7 +104,7 @@ def compose(said: Said, locale: str, *, recipient: str, sender: str, console_url
     subject, lines = _TEXTS[said.kind]
     speak = translator(locale, "console").gettext
     fields = {
-        "org": _plain(said.org, 100),
+        "org": _unlinked(_plain(said.org, 100)),
         "host": defanged(said.host),
         "messages": f"{said.messages:,}",
         "at": f"{said.at:%Y-%m-%d %H:%M} UTC",
@@ -114,6 +119,11 @@ def compose(said: Said, locale: str, *, recipient: str, sender: str, console_url
     message["Content-Language"] = locale
     message.set_content("\n".join([*(speak(line) % fields for line in lines), console_url.rstrip("/") + path]) + "\n")
     return message
+
+
+def _unlinked(name: str) -> str:
+    """A name that no mail program makes a link of: administrators choose it, and to whom its mails go."""
+    return _DOT_RE.sub("[.]", name).replace("//", "/ /")
 
 
 def _plain(text: str, limit: int) -> str:

@@ -18,15 +18,17 @@ from app.kit.errors import Conflict, Refused
 from app.protection.incident_models import IncidentEvent
 from app.protection.incidents import ensure_incident
 from app.protection.mail_alerts import (
+    INCIDENTS_AN_HOUR,
     MAX_TRIES,
     MailPolicy,
     change_mail_policy,
+    mail_of_incident,
     request_test,
     send_mails,
     take_up_mails,
 )
 from app.protection.mail_models import MailAlert
-from app.protection.mail_words import defanged
+from app.protection.mail_words import Said, compose, defanged
 from app.protection.queue import MAIL
 from app.protection.runtime import Runtime
 from app.protection.sync import stop_tenant
@@ -319,6 +321,41 @@ async def test_what_is_no_address_is_refused_and_nothing_changes(
         await told(database, tenant, *recipients)
     async with database.tenant(tenant) as session:
         assert MailPolicy.of(await session.get_one(Tenant, tenant)).recipients == (SOC,)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Bank https://evil.example/x", "Bank https:/ /evil[.]example/x"),
+        ("http://192.0.2.1", "http:/ /192[.]0[.]2[.]1"),
+        ("Call ada@evil.example", "Call ada@evil[.]example"),
+        ("Nord S.p.A., Wind Inc.", "Nord S.p.A., Wind Inc."),
+    ],
+)
+def test_nothing_makes_a_link_of_a_name_either(name: str, shown: str) -> None:
+    about = Said("test", name, datetime.now(UTC))
+    mail = compose(
+        about, "en", recipient=SOC, sender="p@example.com", console_url="https://console.example", key=uuid.uuid4()
+    )
+    assert f"the settings of {shown}." in mail.get_content()
+
+
+async def test_a_flood_of_incidents_is_told_at_a_bounded_rate_and_in_the_end(
+    database: Database, tenant: uuid.UUID
+) -> None:
+    await told(database, tenant, SOC, BOSS)
+    async with database.tenant(tenant) as session:
+        for number in range(2 * INCIDENTS_AN_HOUR + 1):
+            host = f"n{number}.evil.example"
+            incident = await ensure_incident(
+                session, tenant, Subject("checked", host, "host", host=host), cause="click"
+            )
+            await session.flush()
+            await mail_of_incident(session, tenant, incident.id)
+        turns = sorted(await session.scalars(select(MailAlert.not_before)))
+    assert len(turns) == 2 * (2 * INCIDENTS_AN_HOUR + 1)
+    within = 2 * INCIDENTS_AN_HOUR
+    assert all(later - first >= timedelta(hours=1) for first, later in zip(turns, turns[within:], strict=False))
 
 
 @pytest.mark.parametrize(("host", "shown"), [("a.b.example", "a[.]b[.]example"), ("", "–"), ("a\r\nb.c", "a  b[.]c")])
