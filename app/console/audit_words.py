@@ -120,6 +120,19 @@ FACTS = {
     "who_left": N_("Who left"),
     "why": N_("Why"),
 }
+CHOSEN = {
+    "rewrite": N_("Lead through Postern"),
+    "redact": N_("Replace by a text"),
+    "style": N_("Show, but make unclickable"),
+    "report": N_("Check and report"),
+    "deface": N_("Make unreadable"),
+    "replace": N_("Replace by one that leads through Postern"),
+    "redirect": N_("Open it"),
+    "warn": N_("Warn, and let people go on"),
+    "block": N_("Block"),
+    "lock": N_("Hold until released"),
+}
+"""What may be chosen in the settings for links, codes and clicks, as the settings say it."""
 FAILURES = {"open": N_("Warn, and let people go on"), "closed": N_("Block")}
 PLAIN = {"yes": N_("yes"), "no": N_("no"), "none": N_("none")}
 ACTORS = {"system": N_("Postern"), "cli": N_("Command line"), "person": N_("A person")}

@@ -7,6 +7,7 @@ goes through :func:`app.console.text.visible` and is escaped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from markupsafe import Markup
 from app.console import words
 from app.console.audit_words import ACTS, FACTS
 from app.console.text import time_tag, visible
+from app.messages.options import DeliveryOptions
 
 _TABLES = {
     "failed": "check_name",
@@ -24,10 +26,16 @@ _TABLES = {
     "action": "list",
     "failure": "failure",
     "kind": "pattern",
+    "qr": "chosen",
+    "other": "chosen",
+    "unknown": "chosen",
+    "suspicious": "chosen",
+    "malicious": "chosen",
 }
 """Which table of words holds the values of a key."""
 
 _LONGEST = 120
+_DELIVERY: dict[str, Any] = asdict(DeliveryOptions()) | {"tracking_patterns": []}
 
 Name = Callable[[str, object], str]
 
@@ -52,6 +60,8 @@ def facts_in_words(action: str, detail: Mapping[str, Any], name: Name) -> list[t
     """
     before, after = detail.get("before"), detail.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
+        if action == "delivery.changed":  # which stores what differs from the defaults
+            before, after = _DELIVERY | dict(before), _DELIVERY | dict(after)
         keys = [*after, *(key for key in before if key not in after)]
         detail = {
             key: {"before": before.get(key), "after": after.get(key)}

@@ -5,7 +5,7 @@ English is the source text; the catalogue ``console`` holds German and Japanese.
 
 from __future__ import annotations
 
-from app.console.audit_words import ACTORS, ACTS, FACTS, FAILURES, PLAIN
+from app.console.audit_words import ACTORS, ACTS, CHOSEN, FACTS, FAILURES, PLAIN
 from app.kit.i18n import N_
 
 LEVELS = {
@@ -273,6 +273,7 @@ TABLES = {
     "act": ACTS,
     "fact": FACTS,
     "failure": FAILURES,
+    "chosen": CHOSEN,
     "plain": PLAIN,
     "actor": ACTORS,
     "place": PLACES,

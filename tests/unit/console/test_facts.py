@@ -50,9 +50,17 @@ def test_of_two_whole_states_only_the_difference_is_shown() -> None:
     found = shown(
         "delivery.changed", before={"hxxp": True, "tag": "a"}, after={"hxxp": False, "tag": "a", "brackets": True}
     )
-    assert found["hxxp in place of http"] == "yes → no"
-    assert found["Dots of the host in brackets"].endswith("→ yes")
-    assert "Hover title" not in found
+    assert found == {"hxxp in place of http": "yes → no"}  # brackets are the default
+
+
+def test_what_was_chosen_is_said_as_the_settings_say_it_and_defaults_are_no_absence() -> None:
+    assert shown("delivery.changed", before={}, after={"qr": "deface", "tracking_patterns": ["a.*"]}) == {
+        "QR codes in pictures": "<bdi>Check and report</bdi> → <bdi>Make unreadable</bdi>",
+        "Tracking parameters of your own": '<span class="none">none</span> → <bdi>a.*</bdi>',
+    }
+    assert shown("tenant.settings", before={"malicious": "block"}, after={"malicious": "lock"}) == {
+        "Malicious links at a click": "<bdi>Block</bdi> → <bdi>Hold until released</bdi>"
+    }
 
 
 def test_hostile_values_are_escaped_and_shown_by_number() -> None:
