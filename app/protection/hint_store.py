@@ -125,7 +125,7 @@ class KnownSubscriptions:
                 if secret is not None:
                     found[subscription_id] = (Target(tenant_id, mailbox_id), secret)
                     self._known[provider, subscription_id] = (now + _REMEMBER_SECONDS, *found[subscription_id])
-                    del self._unknown[provider, subscription_id]
+                    self._unknown.pop((provider, subscription_id), None)
         return found
 
     def _opened(self, tenant_id: uuid.UUID, mailbox_id: int, sealed: bytes) -> bytes | None:
