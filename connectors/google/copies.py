@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from connectors.base.errors import MessageGone, VersionConflict
 from connectors.base.types import FetchedMessage, Mailbox
+from connectors.base.unanswered import Unanswered, WriteName
 from connectors.google import labels as names
 from connectors.google import marker
 from connectors.google.client import GoogleClient
 from connectors.google.fetch import RawMessage, get_raw, off_loop
 from connectors.google.marker import MarkerKeys
-
-_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,11 @@ class Target:
     mark: bool
 
     @property
+    def name(self) -> WriteName:
+        """What its write is known by."""
+        return WriteName(self.mailbox.id, self.original.ref.id, self.key)
+
+    @property
     def mailbox(self) -> Mailbox:
         """Whose mailbox it is in."""
         return self.original.ref.mailbox
@@ -52,7 +55,7 @@ class CopyFinder:
     def __init__(self, client: GoogleClient, keys: MarkerKeys) -> None:
         self._client = client
         self._keys = keys
-        self._uncertain: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self.unanswered = Unanswered()
 
     # ---- what was sent, and whether it is this
 
@@ -83,26 +86,6 @@ class CopyFinder:
             return raw
         return raw if marker.without_prepended(raw, target.content) is not None else None
 
-    # ---- inserts of which nobody knows whether they took effect
-
-    def is_uncertain(self, target: Target) -> bool:
-        """Whether an insert of this process got no answer."""
-        return self._name(target) in self._uncertain
-
-    def set_uncertain(self, target: Target) -> None:
-        """Remember that; the history may lag behind such an insert, so the thread is searched then."""
-        self._uncertain[self._name(target)] = None
-        while len(self._uncertain) > _REMEMBERED:
-            self._uncertain.popitem(last=False)
-
-    def set_certain(self, target: Target) -> None:
-        """Forget it: the answer came."""
-        self._uncertain.pop(self._name(target), None)
-
-    @staticmethod
-    def _name(target: Target) -> tuple[str, str, str]:
-        return target.mailbox.id, target.original.ref.id, target.key
-
     # ---- searching
 
     async def find(self, target: Target) -> str:
@@ -114,7 +97,8 @@ class CopyFinder:
             MessageGone: There is no copy, and the original no longer exists.
             VersionConflict: There is no copy, and the user moved the original to the trash or to spam.
         """
-        seen = None if self.is_uncertain(target) else await self._added_since(target)
+        # The history may lag behind an insert that got no answer, so the thread is searched then.
+        seen = None if target.name in self.unanswered else await self._added_since(target)
         if seen is None:
             seen = await self._in_thread(target)
         found = ""
@@ -151,7 +135,7 @@ class CopyFinder:
                 continue
             if names.TRASH not in message.labels and self.is_ours(target, message):
                 await self._trash(target.mailbox, candidate)
-        self.set_certain(target)
+        self.unanswered.discard(target.name)
 
     def is_ours(self, target: Target, message: RawMessage) -> bool:
         """Whether this is a copy that we made of this original, whatever it holds."""

@@ -130,7 +130,7 @@ class Replacer:
         mailbox = target.mailbox
         if state is not None and state.step is ReplaceStep.REMOVED:
             return ReplaceResult(MessageRef(mailbox, state.new_id), state.version)
-        uncertain = self._copies.is_uncertain(target)
+        uncertain = target.name in self._copies.unanswered
         fresh = False
         # From here on an original in the trash may be one that we put there before we were interrupted.
         maybe_ours = state is not None and state.step is ReplaceStep.VERIFIED
@@ -207,9 +207,9 @@ class Replacer:
             body=body,
             internalDateSource=date_source(target.content, original.received_at, self._now()),
         )
-        doubted = self._copies.is_uncertain(target)
+        doubted = target.name in self._copies.unanswered
         media = await off_loop(len(target.content), self._copies.as_written, target)
-        self._copies.set_uncertain(target)  # holds if this task is cancelled while waiting, too
+        self._copies.unanswered.add(target.name)  # holds if this task is cancelled while waiting, too
         try:
             answer = await self._client.upload(target.mailbox, request, media, "inserting a copy")
             written = read_resource(answer)
@@ -217,10 +217,10 @@ class Replacer:
             raise
         except ConnectorError:
             if not doubted:
-                self._copies.set_certain(target)
+                self._copies.unanswered.discard(target.name)
             raise
         if not doubted:
-            self._copies.set_certain(target)
+            self._copies.unanswered.discard(target.name)
         return written
 
     # ---- verifying

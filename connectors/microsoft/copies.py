@@ -129,7 +129,7 @@ class Copier:
     async def _steps(self, target: Target, record: Recorder, state: ReplaceState | None) -> ReplaceResult:
         if state is not None and state.step is ReplaceStep.REMOVED:
             return ReplaceResult(as_ref(target, state.new_id), state.version)
-        uncertain = self._search.is_uncertain(target)
+        uncertain = target.name in self._search.unanswered
         fresh = False
         # From here on an original in the bin may be one that we put there before we were interrupted.
         maybe_ours = state is not None and state.step is ReplaceStep.VERIFIED
@@ -156,7 +156,7 @@ class Copier:
         if uncertain:
             for identity in await self._search.others(target, copy_id):
                 await self.discard(as_ref(target, identity))
-            self._search.set_certain(target)
+            self._search.unanswered.discard(target.name)
         await record(ReplaceState(ReplaceStep.REMOVED, copy_id, version))
         return ReplaceResult(as_ref(target, copy_id), version, normalised=normalised, content=content)
 
@@ -182,8 +182,8 @@ class Copier:
         check_copyable(target.content, attached)
         contents = await read_attachments(self._client, ref, attached)
         marked = self._keys.properties(ref.mailbox.id, ref.id) if target.change.mark else []
-        doubted = self._search.is_uncertain(target)
-        self._search.set_uncertain(target)  # holds if this task is cancelled while waiting, too
+        doubted = target.name in self._search.unanswered
+        self._search.unanswered.add(target.name)  # holds if this task is cancelled while waiting, too
         try:
             reply = await self._post(target, folder, document(source, target.content, contents, marked, carry=True))
             if reply.fault is not None and reply.status == 400:
@@ -197,10 +197,10 @@ class Copier:
             raise
         except ConnectorError:
             if not doubted:
-                self._search.set_certain(target)
+                self._search.unanswered.discard(target.name)
             raise
         if not doubted:
-            self._search.set_certain(target)
+            self._search.unanswered.discard(target.name)
         made = reply.data
         if not isinstance(made.get("id"), str):
             raise Unavailable("Graph answered the creation of a copy without its id.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from connectors.base.errors import MessageGone
 from connectors.base.types import BodyContent, CopyMark, FetchedMessage, Mailbox, MessageRef, Replacement
+from connectors.base.unanswered import Unanswered, WriteName
 from connectors.base.verify import Verification, verify_body
 from connectors.microsoft import folders as names
 from connectors.microsoft import marks
@@ -19,7 +19,6 @@ from connectors.microsoft.fetch import body_content, extended, extended_properti
 from connectors.microsoft.folders import FolderBook
 from connectors.microsoft.marks import MarkKeys
 
-_REMEMBERED = 10_000
 _LOOK = ["id", "parentFolderId", "createdDateTime", "internetMessageId"]
 _MARKED = extended_properties(marks.COPY, marks.ORIGINAL, marks.WRITE)
 _LOOKING = "looking for an earlier copy"
@@ -45,6 +44,11 @@ class Target:
         return self.change.original
 
     @property
+    def name(self) -> WriteName:
+        """What its write is known by."""
+        return WriteName(self.mailbox.id, self.original.ref.id, self.key)
+
+    @property
     def mailbox(self) -> Mailbox:
         """Whose mailbox it is in."""
         return self.change.original.ref.mailbox
@@ -68,23 +72,7 @@ class CopySearch:
         self._client = client
         self._book = book
         self._keys = keys
-        self._uncertain: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-
-    # ---- creations of which nobody knows whether they took effect
-
-    def is_uncertain(self, target: Target) -> bool:
-        """Whether a creation by this process got no answer."""
-        return _name(target) in self._uncertain
-
-    def set_uncertain(self, target: Target) -> None:
-        """Remember that: it may arrive late."""
-        self._uncertain[_name(target)] = None
-        while len(self._uncertain) > _REMEMBERED:
-            self._uncertain.popitem(last=False)
-
-    def set_certain(self, target: Target) -> None:
-        """Forget it: the answer came."""
-        self._uncertain.pop(_name(target), None)
+        self.unanswered = Unanswered()
 
     # ---- searching
 
@@ -193,7 +181,3 @@ def _stamp(moment: datetime) -> str:
 def as_ref(target: Target, identity: str) -> MessageRef:
     """A message of the target's mailbox."""
     return MessageRef(target.mailbox, identity)
-
-
-def _name(target: Target) -> tuple[str, str, str]:
-    return target.mailbox.id, target.original.ref.id, target.key
