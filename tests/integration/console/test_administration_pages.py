@@ -44,8 +44,8 @@ async def test_list_entries_are_added_moved_and_removed(console: Console) -> Non
     assert answer.status_code == 400
 
 
-async def test_allowing_what_somebody_asked_for_adds_exactly_that_host(console: Console) -> None:
-    tenant_id, browser, box = await make_estate(console)
+async def report(console: Console, tenant_id: uuid.UUID, box: int, kind: str, host: str, reason: str = "") -> uuid.UUID:
+    """What a person said of a link."""
     report_id = uuid.uuid4()
     async with console.database.tenant(tenant_id) as session:
         session.add(
@@ -53,48 +53,41 @@ async def test_allowing_what_somebody_asked_for_adds_exactly_that_host(console: 
                 tenant_id=tenant_id,
                 id=report_id,
                 at=console.clock(),
-                kind="release",
+                kind=kind,
                 mailbox_id=box,
-                url="https://portal.example/x",
-                host="portal.example",
-                reason="Needed for orders",
+                url=f"https://{host}/x",
+                host=host,
+                reason=reason,
             )
         )
+    return report_id
+
+
+async def test_allowing_what_somebody_asked_for_adds_exactly_that_host(console: Console) -> None:
+    tenant_id, browser, box = await make_estate(console)
+    report_id = await report(console, tenant_id, box, "release", "portal.example", "Needed for orders")
     page = await browser.page("/lists")
     assert "Needed for orders" in page
     assert (await browser.post(f"/lists/requests/{report_id}", {"decision": "allow"})).status_code == 303
     async with console.database.tenant(tenant_id) as session:
         entry = (await session.scalars(select(ListEntry))).one()
-        report = (await session.scalars(select(ClickReport))).one()
+        told = (await session.scalars(select(ClickReport))).one()
     assert (entry.action, entry.pattern) == ("allow", "=portal.example")
-    assert (report.state, report.handled_by) == ("allowed", browser_email(await browser.page("/people")))
+    assert (told.state, told.handled_by) == ("allowed", browser_email(await browser.page("/people")))
     assert (await browser.post(f"/lists/requests/{report_id}", {"decision": "dismiss"})).status_code == 409
 
 
 async def test_a_link_that_a_person_reported_as_dangerous_can_be_blocked_from_there(console: Console) -> None:
     tenant_id, browser, box = await make_estate(console)
-    report_id = uuid.uuid4()
-    async with console.database.tenant(tenant_id) as session:
-        session.add(
-            ClickReport(
-                tenant_id=tenant_id,
-                id=report_id,
-                at=console.clock(),
-                kind="harmful",
-                mailbox_id=box,
-                url="https://trap.example/x",
-                host="trap.example",
-                reason="",
-            )
-        )
+    report_id = await report(console, tenant_id, box, "harmful", "trap.example")
     page = await browser.page("/lists")
     assert 'value="block">Block this host' in page
     assert "Allow this host" not in page
     assert (await browser.post(f"/lists/requests/{report_id}", {"decision": "block"})).status_code == 303
     async with console.database.tenant(tenant_id) as session:
         entry = (await session.scalars(select(ListEntry))).one()
-        report = (await session.scalars(select(ClickReport))).one()
-    assert (entry.action, entry.pattern, report.state) == ("block", "=trap.example", "blocked")
+        told = (await session.scalars(select(ClickReport))).one()
+    assert (entry.action, entry.pattern, told.state) == ("block", "=trap.example", "blocked")
 
 
 async def test_a_request_that_the_list_cannot_take_stays_open(console: Console) -> None:
@@ -113,8 +106,8 @@ async def test_a_request_that_the_list_cannot_take_stays_open(console: Console) 
     answer = await browser.post(f"/lists/requests/{report_id}", {"decision": "allow"})
     assert answer.status_code == 400
     async with console.database.tenant(tenant_id) as session:
-        report = (await session.scalars(select(ClickReport))).one()
-        assert (report.state, report.handled_by) == ("open", "")
+        told = (await session.scalars(select(ClickReport))).one()
+        assert (told.state, told.handled_by) == ("open", "")
         assert (await session.scalars(select(ListEntry))).all() == []
 
 
